@@ -1,0 +1,74 @@
+"""Array aliases, reading a grid at the chosen models, and sums without rounding error.
+
+A *grid* is an array that broadcasts to ``(n, m)``: ``n`` queries by ``m`` models. Most grids
+are small (a capacity is ``(1, 1)``), so nothing here ever expands one.
+"""
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Ints: TypeAlias = NDArray[np.integer[Any]]
+Bools: TypeAlias = NDArray[np.bool_]
+Labels: TypeAlias = NDArray[Any]
+
+_EXACT_INTEGERS = 2.0**53
+
+
+def part_of(grid: NDArray[Any], part: slice | Ints) -> NDArray[Any]:
+    """Rows ``part`` of a grid; a grid that is the same for every query is returned whole."""
+    return grid if grid.shape[0] == 1 else grid[part]
+
+
+def at(grid: NDArray[Any], assignment: Ints) -> NDArray[Any]:
+    """Entry ``(i, assignment[i])`` of a grid for every query, shape ``(n,)``."""
+    n = assignment.size
+    rows = np.zeros(n, np.intp) if grid.shape[0] == 1 else np.arange(n)
+    columns = np.zeros(n, np.intp) if grid.shape[1] == 1 else assignment
+    taken: NDArray[Any] = grid[rows, columns]
+    return taken
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written through: values handed out stay facts."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def exact_sum(values: Floats) -> float:
+    """Sum of an array, correctly rounded, whatever its order (Shewchuk's expansion)."""
+    return math.fsum(values.ravel().tolist())
+
+
+def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
+    """Correctly rounded sum of ``values`` per pool; entries of pool -1 count nowhere.
+
+    Parameters
+    ----------
+    values, pool
+        Shape ``(n,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_pools,)``.
+    """
+    values = values.astype(np.float64, copy=False)
+    counted = pool >= 0
+    if not counted.all():
+        values, pool = values[counted], pool[counted]
+    # Whole numbers (requests, tokens, 0/1 qualities) add up exactly in any order.
+    if float(np.abs(values).sum()) < _EXACT_INTEGERS and bool((values == np.rint(values)).all()):
+        return np.bincount(pool, values, n_pools)
+    if n_pools == 1:
+        return np.array([exact_sum(values)])
+    order = np.argsort(pool, kind="stable")
+    bounds = np.searchsorted(pool[order], np.arange(n_pools + 1))
+    ordered = values[order]
+    return np.array(
+        [exact_sum(ordered[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    )

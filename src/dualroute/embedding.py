@@ -1,0 +1,1 @@
+"""The contract of an embedding (texts to vectors), and the light local default."""

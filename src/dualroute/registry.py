@@ -1,0 +1,73 @@
+"""Names to classes through entry points: the only way anything plugs in.
+
+A package adds a solver, predictor, embedding or limit by declaring an entry point in the
+group ``dualroute.solvers``, ``dualroute.predictors``, ``dualroute.embeddings`` or
+``dualroute.limits``; nothing is imported before it is asked for by name.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, TypeAlias
+
+from dualroute.errors import MissingDependency, OptionError
+
+Group: TypeAlias = Literal["solvers", "predictors", "embeddings", "limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered name: what it is, and whether it can be used here."""
+
+    name: str
+    summary: str
+    problem: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether loading it succeeds."""
+        return not self.problem
+
+
+@cache
+def _points(group: Group) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"dualroute.{group}")}
+
+
+def names(group: Group) -> tuple[str, ...]:
+    """Every registered name of a group, sorted; imports none of them."""
+    return tuple(sorted(_points(group)))
+
+
+def load(group: Group, name: str) -> Any:
+    """The class registered under a name.
+
+    Raises
+    ------
+    OptionError
+        If the name is not registered; the message lists those that are.
+    MissingDependency
+        If a library it needs is absent.
+    """
+    points = _points(group)
+    if name not in points:
+        raise OptionError(
+            f"no {group.rstrip('s')} {name!r}; registered are {', '.join(names(group)) or 'none'}"
+        )
+    try:
+        return points[name].load()
+    except ImportError as error:
+        raise MissingDependency(f"{group.rstrip('s')} {name!r} is not available: {error}") from None
+
+
+def entries(group: Group) -> tuple[Entry, ...]:
+    """Every registered name with its one-line summary, or why it cannot be used."""
+    found = []
+    for name in names(group):
+        try:
+            loaded = load(group, name)
+            text = (loaded.__doc__ or "").strip()
+            found.append(Entry(name, text.splitlines()[0] if text else ""))
+        except MissingDependency as error:
+            found.append(Entry(name, "", str(error)))
+    return tuple(found)
