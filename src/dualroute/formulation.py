@@ -1,0 +1,513 @@
+"""Limits in the user's words, and the step from outcomes to a routing problem."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+
+from dualroute.arrays import Bools, Floats, Ints
+from dualroute.errors import OptionError, ProblemError, TableError
+from dualroute.outcomes import Outcomes
+from dualroute.problem import FEASIBILITY_TOLERANCE, RoutingProblem, Rows
+
+Amount: TypeAlias = float | Mapping[str, float]
+Objective: TypeAlias = str | Mapping[str, float]
+
+
+@runtime_checkable
+class Limit(Protocol):
+    """Something that couples queries: it becomes one family of rows."""
+
+    def rows(self, outcomes: Outcomes) -> Rows:
+        """The limit as rows over these outcomes."""
+        ...
+
+
+@runtime_checkable
+class Restriction(Protocol):
+    """Something that forbids single pairs."""
+
+    def allowed(self, outcomes: Outcomes) -> Bools:
+        """Grid of the pairs that may be routed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A column summed over the batch stays within a total.
+
+    Attributes
+    ----------
+    total
+        In the column's unit: one number, or one per group named by `by` (a group that is not
+        named is unlimited).
+    column
+        What is summed; ``"cost"`` is the table's cost column.
+    by
+        Attribute that groups queries (tenant, hour); each group has its own budget.
+    """
+
+    total: Amount
+    column: str = "cost"
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _numbers("Budget total", self.total, low=0.0)
+
+    def rows(self, outcomes: Outcomes) -> Rows:
+        """One row per group."""
+        return _grouped("budget", self.total, None, self.column, self.by, outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFloor:
+    """Quality over the batch reaches at least a mean, or a total.
+
+    Attributes
+    ----------
+    mean, total
+        Exactly one of them: a mean in ``[0, 1]`` over all queries of the batch (of each group,
+        with `by`), or a total; one number, or one per group.
+    column
+        What is averaged; ``"quality"`` is the table's quality column.
+    by
+        Attribute that groups queries; each group has its own floor.
+    """
+
+    mean: Amount | None = None
+    total: Amount | None = None
+    column: str = "quality"
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _one_of("QualityFloor", self.mean, self.total)
+        if self.mean is not None:
+            _numbers("QualityFloor mean", self.mean, low=0.0, high=1.0)
+        else:
+            _numbers("QualityFloor total", self.total, low=0.0)
+
+    def rows(self, outcomes: Outcomes) -> Rows:
+        """One row per group, stored negated."""
+        return _grouped(
+            "quality_floor", self.total, self.mean, self.column, self.by, outcomes, at_least=True
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCap:
+    """A column (latency, carbon) stays within a mean, or a total, over the batch.
+
+    Attributes
+    ----------
+    column
+        What is averaged or summed.
+    mean, total
+        Exactly one of them, in the column's unit: one number, or one per group.
+    by
+        Attribute that groups queries; each group has its own cap.
+    """
+
+    column: str
+    mean: Amount | None = None
+    total: Amount | None = None
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _one_of("MetricCap", self.mean, self.total)
+        _numbers("MetricCap", self.total if self.mean is None else self.mean)
+
+    def rows(self, outcomes: Outcomes) -> Rows:
+        """One row per group."""
+        name = f"{self.column}_cap"
+        return _grouped(name, self.total, self.mean, self.column, self.by, outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What each model can take: requests, or any column such as tokens or seconds.
+
+    Attributes
+    ----------
+    limit
+        One number for every model, or one per named model (a model that is not named is
+        unlimited).
+    column
+        What a request takes of the capacity; counts requests when not given.
+    by
+        Attribute that groups queries; each model has this capacity in each group (per hour).
+    """
+
+    limit: Amount
+    column: str | None = None
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _numbers("Capacity limit", self.limit, low=0.0)
+
+    def rows(self, outcomes: Outcomes) -> Rows:
+        """One row per model and group."""
+        return _per_model("capacity", self.limit, None, self.column, self.by, outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class ShareCap:
+    """No model (or none of those named) answers more than a share of the queries.
+
+    Attributes
+    ----------
+    share
+        In ``[0, 1]``: one number for every model, or one per named model.
+    by
+        Attribute that groups queries; the cap then holds within each group.
+    """
+
+    share: Amount
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _numbers("ShareCap share", self.share, low=0.0, high=1.0)
+
+    def rows(self, outcomes: Outcomes) -> Rows:
+        """One row per model and group."""
+        return _per_model("share_cap", None, self.share, None, self.by, outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class MinShare:
+    """Every model (or every one named) answers at least a share of the queries.
+
+    Attributes
+    ----------
+    share
+        In ``[0, 1]``: one number for every model, or one per named model.
+    by
+        Attribute that groups queries; the share is then owed within each group.
+    """
+
+    share: Amount
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _numbers("MinShare share", self.share, low=0.0, high=1.0)
+
+    def rows(self, outcomes: Outcomes) -> Rows:
+        """One row per model and group, stored negated."""
+        return _per_model("min_share", None, self.share, None, self.by, outcomes, at_least=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextWindow:
+    """A query longer than a model's context window does not go to that model.
+
+    Attributes
+    ----------
+    tokens
+        The window: one number, or one per named model (a model not named takes any length).
+    column
+        The length of a query for a model.
+    """
+
+    tokens: Amount
+    column: str = "input_tokens"
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _numbers("ContextWindow tokens", self.tokens, low=0.0)
+
+    def allowed(self, outcomes: Outcomes) -> Bools:
+        """Pairs whose length fits the window."""
+        window = np.full((1, outcomes.n_models), np.inf)
+        for j, tokens in _by_model(self.tokens, outcomes).items():
+            window[0, j] = tokens
+        fits: Bools = outcomes.column(self.column) <= window
+        return fits
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedModels:
+    """A policy: queries of a group go to the models named for it, and to no other.
+
+    Attributes
+    ----------
+    models
+        Names of models; or, with `by`, group to names (a group not named may use all).
+    by
+        Attribute that groups queries, such as the tenant.
+    """
+
+    models: Sequence[str] | Mapping[str, Sequence[str]]
+    by: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that groups and names go together."""
+        if isinstance(self.models, Mapping) != (self.by is not None):
+            raise OptionError(
+                "AllowedModels takes a list of models, or by= and one list per group of that name"
+            )
+
+    def allowed(self, outcomes: Outcomes) -> Bools:
+        """Pairs the policy lets through."""
+        if not isinstance(self.models, Mapping):
+            return self._named(self.models, outcomes)[None, :]
+        codes, labels, _ = _groups(outcomes, self.by)
+        lines = np.ones((len(labels), outcomes.n_models), bool)
+        for group, names in self.models.items():
+            lines[_group_index(group, labels, self.by)] = self._named(names, outcomes)
+        return lines[codes]
+
+    @staticmethod
+    def _named(names: Sequence[str], outcomes: Outcomes) -> Bools:
+        named = np.zeros(outcomes.n_models, bool)
+        named[[outcomes.model_index(name) for name in names]] = True
+        return named
+
+
+def formulate(
+    outcomes: Outcomes,
+    *,
+    minimize: Objective | None = None,
+    maximize: Objective | None = None,
+    limits: Sequence[Limit | Restriction] = (),
+    allowed: Bools | None = None,
+    tolerance: float = FEASIBILITY_TOLERANCE,
+) -> RoutingProblem:
+    """The routing problem of some outcomes under limits.
+
+    Parameters
+    ----------
+    outcomes
+        ``n`` queries by ``m`` models.
+    minimize, maximize
+        Exactly one of them: a column, or a weighted mix as a mapping of columns to weights.
+    limits
+        Any number of limits and restrictions, all of which hold at once.
+    allowed
+        Grid of the pairs that may be routed, beside the restrictions.
+    tolerance
+        Relative feasibility tolerance of every limit; 0 for exactness.
+
+    Returns
+    -------
+    RoutingProblem
+        In minimised form; shares the table's memory where it can.
+
+    Raises
+    ------
+    TableError
+        If a column, model or attribute named is not in the table.
+    ProblemError
+        If a query is left without an allowed model.
+    OptionError
+        If there is not exactly one objective.
+    """
+    if (minimize is None) == (maximize is None):
+        raise OptionError("give exactly one of minimize= and maximize=")
+    wanted = minimize if minimize is not None else maximize
+    assert wanted is not None
+    objective, unit = _mix(outcomes, wanted, negate=maximize is not None)
+    grids = [limit.allowed(outcomes) for limit in limits if isinstance(limit, Restriction)]
+    if allowed is not None:
+        grids.append(np.atleast_2d(np.asarray(allowed, bool)))
+    for grid in grids:
+        if grid.shape[0] not in (1, outcomes.n_queries) or grid.shape[1] not in (
+            1,
+            outcomes.n_models,
+        ):
+            raise ProblemError(f"a grid of allowed pairs has shape {grid.shape}, which does not fit")
+        objective = np.where(grid, objective, np.inf)
+    families = [limit.rows(outcomes) for limit in limits if isinstance(limit, Limit)]
+    return RoutingProblem(
+        objective=objective,
+        rows=_distinctly_named(families),
+        models=outcomes.models,
+        maximize=maximize is not None,
+        unit=unit,
+        tolerance=tolerance,
+    )
+
+
+def parse_objective(text: str) -> Objective:
+    """An objective written out: ``"cost"``, or ``"cost_usd + 0.002*latency_s"``.
+
+    Raises
+    ------
+    OptionError
+        If the text is no such sum.
+    """
+    term = re.compile(r"\s*([+-]?)\s*(?:([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?([^\s*+]+)")
+    weights: dict[str, float] = {}
+    end = 0
+    while end < len(text.rstrip()):
+        found = term.match(text, end)
+        if found is None or (end > 0 and not found[1]):
+            raise OptionError(
+                f"cannot read the objective {text!r}; write a column, or a sum like "
+                "cost + 0.002*latency"
+            )
+        try:
+            weight = float((found[1] or "+") + (found[2] or "1"))
+        except ValueError:
+            raise OptionError(f"cannot read {found[2]!r} in the objective {text!r}") from None
+        weights[found[3]] = weights.get(found[3], 0.0) + weight
+        end = found.end()
+    if not weights:
+        raise OptionError("the objective is empty; name a column, cost for example")
+    return next(iter(weights)) if list(weights.values()) == [1.0] else weights
+
+
+def _mix(outcomes: Outcomes, wanted: Objective, *, negate: bool) -> tuple[Floats, str]:
+    weights = {wanted: 1.0} if isinstance(wanted, str) else dict(wanted)
+    if not weights or not np.isfinite(list(weights.values())).all():
+        raise OptionError(f"an objective needs columns with finite weights; found {weights}")
+    shape = (outcomes.n_queries, outcomes.n_models)
+    unit = " + ".join(
+        outcomes.name_of(c) if w == 1 else f"{w:g}*{outcomes.name_of(c)}"
+        for c, w in weights.items()
+    )
+    sign = -1.0 if negate else 1.0
+    terms = [(outcomes.column(column), sign * weight) for column, weight in weights.items()]
+    if len(terms) == 1 and terms[0][1] == 1.0:
+        return np.broadcast_to(terms[0][0], shape), unit
+    total = sum(grid * weight for grid, weight in terms)
+    return np.broadcast_to(np.asarray(total), shape), unit
+
+
+def _grouped(
+    name: str,
+    total: Amount | None,
+    mean: Amount | None,
+    column: str,
+    by: str | None,
+    outcomes: Outcomes,
+    *,
+    at_least: bool = False,
+) -> Rows:
+    """One row per group: a total as it is, or a mean times the group's queries."""
+    usage = outcomes.column(column)
+    amount = total if mean is None else mean
+    codes, labels, sizes = _groups(outcomes, by)
+    if isinstance(amount, Mapping):
+        if by is None:
+            raise OptionError(f"{name}: one number per group needs by=, the attribute that groups")
+        pools = np.full(len(labels), -1, np.int32)
+        for k, group in enumerate(amount):
+            pools[_group_index(group, labels, by)] = k
+        limit = np.array(list(amount.values()), np.float64)
+        sizes = np.array([sizes[np.flatnonzero(pools == k)[0]] for k in range(limit.size)])
+        labels = tuple(f"{by}={group}" for group in amount)
+        codes = pools[codes]
+    else:
+        limit = np.full(len(labels), np.nan if amount is None else float(amount))
+        labels = tuple(f"{by}={label}" for label in labels) if by else ()
+    if mean is not None:
+        limit = limit * sizes
+    return Rows(
+        name=name,
+        usage=-usage if at_least else usage,
+        limit=-limit if at_least else limit,
+        pool=codes[:, None] if by else np.zeros((1, 1), np.int32),
+        labels=labels,
+        unit=outcomes.name_of(column),
+        at_least=at_least,
+    )
+
+
+def _per_model(
+    name: str,
+    amount: Amount | None,
+    share: Amount | None,
+    column: str | None,
+    by: str | None,
+    outcomes: Outcomes,
+    *,
+    at_least: bool = False,
+) -> Rows:
+    """One row per limited model and group: an amount, or a share of the group's queries."""
+    per_model = _by_model(share if amount is None else amount, outcomes)
+    usage = np.ones((1, 1)) if column is None else outcomes.column(column)
+    columns = np.full((1, outcomes.n_models), -1, np.int32)
+    columns[0, list(per_model)] = np.arange(len(per_model), dtype=np.int32)
+    each = np.array(list(per_model.values()), np.float64)
+    names = [outcomes.models[j] for j in per_model]
+    codes, groups, sizes = _groups(outcomes, by)
+    limit = np.tile(each, len(groups)).reshape(len(groups), -1)
+    if share is not None:
+        limit = limit * sizes[:, None]
+    pool: Ints = columns
+    if by is not None:
+        pool = np.where(columns < 0, -1, codes[:, None] * np.int32(len(names)) + columns)
+        names = [f"{model}, {by}={group}" for group in groups for model in names]
+    return Rows(
+        name=name,
+        usage=-usage if at_least else usage,
+        limit=(-limit if at_least else limit).ravel(),
+        pool=pool,
+        labels=tuple(names),
+        unit="requests" if column is None else outcomes.name_of(column),
+        at_least=at_least,
+    )
+
+
+def _by_model(amount: Amount | None, outcomes: Outcomes) -> dict[int, float]:
+    if isinstance(amount, Mapping):
+        if not amount:
+            raise OptionError("a limit per model names no model")
+        return {outcomes.model_index(name): float(value) for name, value in amount.items()}
+    assert amount is not None
+    return dict.fromkeys(range(outcomes.n_models), float(amount))
+
+
+def _groups(outcomes: Outcomes, by: str | None) -> tuple[Ints, tuple[str, ...], Floats]:
+    """Group number of every query ``(n,)``, the groups' labels, and their sizes."""
+    if by is None:
+        return np.zeros(1, np.int32), ("",), np.array([float(outcomes.n_queries)])
+    values, codes, sizes = np.unique(
+        outcomes.attribute(by).astype(str), return_inverse=True, return_counts=True
+    )
+    return codes.astype(np.int32), tuple(values.tolist()), sizes.astype(np.float64)
+
+
+def _group_index(group: str, labels: tuple[str, ...], by: str | None) -> int:
+    if str(group) not in labels:
+        few = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+        raise TableError(f"no query has {by} = {group!r}; the table has {few}")
+    return labels.index(str(group))
+
+
+def _distinctly_named(families: Sequence[Rows]) -> tuple[Rows, ...]:
+    """Two limits of one kind are told apart in reports: ``capacity``, ``capacity_2``."""
+    from dataclasses import replace
+
+    seen: dict[str, int] = {}
+    named = []
+    for rows in families:
+        seen[rows.name] = seen.get(rows.name, 0) + 1
+        count = seen[rows.name]
+        named.append(rows if count == 1 else replace(rows, name=f"{rows.name}_{count}"))
+    return tuple(named)
+
+
+def _one_of(what: str, mean: Amount | None, total: Amount | None) -> None:
+    if (mean is None) == (total is None):
+        raise OptionError(f"{what} takes exactly one of mean= and total=")
+
+
+def _numbers(
+    what: str, amount: Amount | None, low: float = -np.inf, high: float = np.inf
+) -> None:
+    values = amount.values() if isinstance(amount, Mapping) else [amount]
+    for value in values:
+        if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
+            raise OptionError(f"{what} is {value!r}; give a number")
+        if not np.isfinite(value) or not low <= value <= high:
+            span = f"between {low:g} and {high:g}" if np.isfinite(high) else f"of at least {low:g}"
+            span = span if np.isfinite(low) else "that is finite"
+            raise OptionError(f"{what} is {value:g}; give a number {span}")

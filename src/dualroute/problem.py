@@ -1,0 +1,367 @@
+"""The mathematics: a routing problem, its prices, and the Lagrangian bound.
+
+.. math::
+
+    \\min \\sum_{ij} f_{ij} x_{ij} \\quad\\text{s.t.}\\quad \\sum_j x_{ij} = 1, \\qquad
+    \\sum_{ij:\\, pool_k(i,j) = r} usage_k(i,j)\\, x_{ij} \\le limit_{kr}, \\qquad x \\in \\{0, 1\\}
+
+Every limit is one thing: routing query ``i`` to model ``j`` takes ``usage[i, j]`` out of pool
+``pool[i, j]``, and pool ``r`` holds ``limit[r]``. Charging usage at prices leaves one argmin
+per query, so a bound costs one pass over the table.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dualroute.arrays import Bools, Floats, Ints, at, exact_sum, exact_sums, part_of, read_only
+from dualroute.errors import ProblemError
+
+FEASIBILITY_TOLERANCE = 1e-9
+_BLOCK = 4096  # queries per block of a pass: a few hundred kB, so that temporaries stay in cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """One family of limits that share a meaning: a budget, the capacities of all models.
+
+    Attributes
+    ----------
+    name
+        What reports call the family.
+    usage
+        Grid, in the family's unit: what pair ``(i, j)`` takes; may be negative.
+    limit
+        Shape ``(r,)``, in the same unit: what each pool holds.
+    pool
+        Grid of pool numbers ``0 .. r-1``; -1 where a pair takes nothing.
+    labels
+        One text per pool; empty for a family of one.
+    unit
+        The unit in the user's words.
+    at_least
+        The user asked for "at least": usage and limit are stored negated, reports turn back.
+    """
+
+    name: str
+    usage: Floats
+    limit: Floats
+    pool: Ints = field(default_factory=lambda: np.zeros((1, 1), np.int32))
+    labels: tuple[str, ...] = ()
+    unit: str = ""
+    at_least: bool = False
+
+    def __post_init__(self) -> None:
+        """Validate shapes and numbers, and freeze the arrays."""
+        limit = np.atleast_1d(np.asarray(self.limit, np.float64))
+        usage, pool = np.asarray(self.usage), np.asarray(self.pool)
+        if usage.dtype not in (np.float32, np.float64):
+            usage = usage.astype(np.float64)
+        if usage.ndim != 2 or pool.ndim != 2 or limit.ndim != 1 or pool.dtype.kind not in "iu":
+            raise ProblemError(
+                f"limit {self.name!r}: usage and pool are grids (n, m) and limit is (r,); found "
+                f"shapes {usage.shape}, {pool.shape} ({pool.dtype}) and {limit.shape}"
+            )
+        if not np.isfinite(limit).all():
+            raise ProblemError(f"limit {self.name!r}: found {limit}; give finite numbers")
+        if not (np.isfinite(usage.min()) and np.isfinite(usage.max())):
+            raise ProblemError(f"limit {self.name!r}: usage holds a value that is not finite")
+        if pool.min() < -1 or pool.max() >= limit.size:
+            raise ProblemError(
+                f"limit {self.name!r}: pools go from {pool.min()} to {pool.max()}, and there are "
+                f"{limit.size} limits; number them 0 .. {limit.size - 1}, or -1 for none"
+            )
+        if self.labels and len(self.labels) != limit.size:
+            raise ProblemError(
+                f"limit {self.name!r}: {len(self.labels)} labels for {limit.size} pools"
+            )
+        for name, array in (("usage", usage), ("pool", pool), ("limit", limit)):
+            object.__setattr__(self, name, read_only(array))
+
+    @property
+    def n_pools(self) -> int:
+        """Number of pools, ``r``."""
+        return int(self.limit.size)
+
+    def charge(self, price: Floats, part: slice | Ints = slice(None)) -> Floats:
+        """What usage costs at a price per pool ``(r,)``: a grid, in objective units."""
+        # The appended zero is what index -1 reads: a pair outside every pool pays nothing.
+        priced: Floats = np.append(price, 0.0)[part_of(self.pool, part)]
+        return priced * part_of(self.usage, part)
+
+    def use(self, assignment: Ints) -> Floats:
+        """What a routing takes out of every pool, each sum correctly rounded, shape ``(r,)``."""
+        return exact_sums(at(self.usage, assignment), at(self.pool, assignment), self.n_pools)
+
+    def excess(self, assignment: Ints) -> Floats:
+        """Use minus limit, computed as one exact sum and rounded once, shape ``(r,)``."""
+        values = np.concatenate([at(self.usage, assignment).astype(np.float64), -self.limit])
+        pool = np.concatenate([at(self.pool, assignment), np.arange(self.n_pools)])
+        return exact_sums(values, pool, self.n_pools)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoutingProblem:
+    """Which model answers which query: ``n`` queries, ``m`` models, ``K`` coupling rows.
+
+    Attributes
+    ----------
+    objective
+        Shape ``(n, m)``, minimised; ``inf`` where a pair is not allowed. float32 or float64.
+    rows
+        The families of limits; ``K`` counts their pools together.
+    models
+        ``m`` names, for reports.
+    maximize
+        The user asked to maximise: ``objective`` is stored negated, reports turn back.
+    unit
+        Unit of the objective in the user's words.
+    tolerance
+        A limit ``b`` counts as kept up to ``b + tolerance * abs(b)``; 0 asks for exactness.
+
+    Raises
+    ------
+    ProblemError
+        If shapes disagree, a number is NaN, or a query has no allowed model.
+    """
+
+    objective: Floats
+    rows: tuple[Rows, ...] = ()
+    models: tuple[str, ...] = ()
+    maximize: bool = False
+    unit: str = ""
+    tolerance: float = FEASIBILITY_TOLERANCE
+
+    def __post_init__(self) -> None:
+        """Validate, and freeze the arrays."""
+        objective = np.asarray(self.objective)
+        if objective.dtype not in (np.float32, np.float64):
+            objective = objective.astype(np.float64)
+        if objective.ndim != 2 or objective.size == 0:
+            raise ProblemError(f"the objective is (n, m) and not empty; found {objective.shape}")
+        n, m = objective.shape
+        models = tuple(self.models) or tuple(f"m{j}" for j in range(m))
+        if len(models) != m:
+            raise ProblemError(f"{len(models)} model names for {m} models")
+        if not 0 <= self.tolerance < 1:
+            raise ProblemError(f"the feasibility tolerance is {self.tolerance}; give 0 <= t < 1")
+        cheapest = objective.min(axis=1)  # NaN and -inf come through
+        if not np.isfinite(cheapest).all():
+            stranded = np.flatnonzero(cheapest == np.inf)
+            if stranded.size == 0:
+                raise ProblemError("the objective holds NaN or -inf; give numbers, or inf to forbid")
+            raise ProblemError(
+                f"{stranded.size} of {n} queries have no allowed model (first: query "
+                f"{stranded[0]}); allow one, e.g. a fallback model at a high cost"
+            )
+        for rows in self.rows:
+            for grid in (rows.usage, rows.pool):
+                if grid.shape[0] not in (1, n) or grid.shape[1] not in (1, m):
+                    raise ProblemError(
+                        f"limit {rows.name!r}: a grid of shape {grid.shape} does not fit "
+                        f"{n} queries x {m} models"
+                    )
+        object.__setattr__(self, "objective", read_only(objective))
+        object.__setattr__(self, "models", models)
+
+    @property
+    def n_queries(self) -> int:
+        """Number of queries, ``n``."""
+        return int(self.objective.shape[0])
+
+    @property
+    def n_models(self) -> int:
+        """Number of models, ``m``."""
+        return int(self.objective.shape[1])
+
+    @property
+    def n_rows(self) -> int:
+        """Number of coupling rows, ``K``: the pools of all families."""
+        return sum(rows.n_pools for rows in self.rows)
+
+    @property
+    def limit(self) -> Floats:
+        """All limits as one vector, shape ``(K,)``, family after family."""
+        return np.concatenate([np.empty(0), *(rows.limit for rows in self.rows)])
+
+    @property
+    def ceiling(self) -> Floats:
+        """The most each row accepts, tolerance included, shape ``(K,)``."""
+        limit = self.limit
+        return limit + self.tolerance * np.abs(limit)
+
+    def split(self, vector: Floats) -> tuple[Floats, ...]:
+        """A vector ``(K,)`` as one array per family."""
+        ends = np.cumsum([rows.n_pools for rows in self.rows], dtype=int)[:-1]
+        return tuple(np.split(vector, ends)) if self.rows else ()
+
+    def blocks(self) -> Iterator[slice]:
+        """Slices over the queries, in order, small enough that a pass stays in cache."""
+        for start in range(0, self.n_queries, _BLOCK):
+            yield slice(start, min(start + _BLOCK, self.n_queries))
+
+    def value(self, assignment: Ints) -> float:
+        """Objective of a routing, minimised, correctly rounded; ``inf`` if a pair is forbidden."""
+        taken = at(self.objective, assignment)
+        return exact_sum(taken) if np.isfinite(taken).all() else np.inf
+
+    def use(self, assignment: Ints) -> Floats:
+        """Use of every row by a routing, each sum correctly rounded, shape ``(K,)``."""
+        return np.concatenate([np.empty(0), *(rows.use(assignment) for rows in self.rows)])
+
+    def excess(self, assignment: Ints) -> Floats:
+        """Use minus limit, exact and rounded once, shape ``(K,)``."""
+        return np.concatenate([np.empty(0), *(rows.excess(assignment) for rows in self.rows)])
+
+    def keeps_limits(self, assignment: Ints) -> bool:
+        """Whether a routing uses allowed pairs only and keeps every limit, within tolerance."""
+        within = self.excess(assignment) <= self.tolerance * np.abs(self.limit)
+        return bool(within.all()) and self.value(assignment) < np.inf
+
+    def reported(self, value: float) -> float:
+        """An objective value or bound turned back into the user's sense."""
+        return -value if self.maximize else value
+
+    def take(self, queries: Ints, limit: Floats | None = None) -> "RoutingProblem":
+        """The problem on some queries; limits ``(K,)`` as given, or scaled by their share."""
+        if limit is None:
+            limit = self.limit * (queries.size / self.n_queries)
+        families = zip(self.rows, self.split(limit), strict=True)
+        return replace(
+            self,
+            objective=self.objective[queries],
+            rows=tuple(
+                replace(
+                    rows,
+                    usage=part_of(rows.usage, queries),
+                    pool=part_of(rows.pool, queries),
+                    limit=part,
+                )
+                for rows, part in families
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prices:
+    """Shadow prices of the limits: what one more unit of each would save.
+
+    Attributes
+    ----------
+    values
+        One array ``(r_k,)`` per family of rows, non-negative, in objective units per unit of
+        the row.
+    """
+
+    values: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, problem: RoutingProblem, vector: Floats) -> "Prices":
+        """Prices from one vector ``(K,)``; numbers below zero become zero."""
+        return cls(problem.split(np.maximum(np.asarray(vector, np.float64), 0.0)))
+
+    @property
+    def vector(self) -> Floats:
+        """All prices as one vector ``(K,)``."""
+        return np.concatenate([np.empty(0), *self.values])
+
+    def check(self, problem: RoutingProblem) -> None:
+        """Raise `ProblemError` unless these are prices of the problem's rows."""
+        shapes = [np.shape(price) for price in self.values]
+        wanted = [(rows.n_pools,) for rows in problem.rows]
+        if shapes != wanted:
+            raise ProblemError(f"prices have shapes {shapes} and the limits ask for {wanted}")
+        vector = self.vector
+        if not (np.isfinite(vector).all() and (vector >= 0).all()):
+            raise ProblemError("a price is negative or not finite; prices are at least zero")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DualPoint:
+    """The Lagrangian at given prices.
+
+    Attributes
+    ----------
+    value
+        Lower bound on the optimum, in (minimised) objective units, up to rounding.
+    assignment
+        Shape ``(n,)``: each query's cheapest allowed model; ties go to the lowest index.
+    slack
+        Limit minus use of that assignment, one ``(r_k,)`` array per family of rows.
+    """
+
+    value: float
+    assignment: Ints
+    slack: tuple[Floats, ...]
+
+
+def price_pairs(
+    problem: RoutingProblem, prices: Prices, part: slice | Ints = slice(None)
+) -> Floats:
+    """Objective plus charged usage of every pair of some queries, shape ``(b, m)``, float64."""
+    priced = problem.objective[part].astype(np.float64)
+    for rows, price in zip(problem.rows, prices.values, strict=True):
+        if price.any():
+            priced += rows.charge(price, part)
+    return priced
+
+
+def regrets(problem: RoutingProblem, prices: Prices, part: slice | Ints = slice(None)) -> Floats:
+    """Reduced cost of every pair: its priced objective above the query's best, ``(b, m)``."""
+    priced = price_pairs(problem, prices, part)
+    priced -= priced.min(axis=1, keepdims=True)
+    return priced
+
+
+def lagrangian(problem: RoutingProblem, prices: Prices) -> DualPoint:
+    r"""Bound the objective of every feasible routing from below, at given prices.
+
+    Charging usage at the prices [1]_ splits the problem by query, each on its cheapest allowed
+    model: :math:`\sum_i \min_j (f_{ij} + \sum_k p_k u_{kij}) - \sum_k p_k^T b_k`. The best such
+    bound equals that of the linear relaxation [2]_. Computed in floating point; `certify` makes
+    it rigorous.
+
+    Parameters
+    ----------
+    problem
+        ``n`` queries, ``m`` models; the objective is minimised.
+    prices
+        One array per ``problem.rows``, shape ``(r_k,)``, non-negative, in objective units per
+        unit of row ``k`` (quality per USD, say).
+
+    Returns
+    -------
+    DualPoint
+        ``value``, in objective units, never above the optimum; ``assignment``, shape ``(n,)``;
+        ``slack``, limit minus use, one ``(r_k,)`` array per family of rows.
+
+    Raises
+    ------
+    ProblemError
+        If the prices disagree with the rows in number or shape, or one is negative.
+
+    References
+    ----------
+    .. [1] Fisher (1981), The Lagrangian relaxation method for solving integer programming
+       problems, Management Science 27(1), doi:10.1287/mnsc.27.1.1.
+    .. [2] Geoffrion (1974), Lagrangean relaxation for integer programming, Mathematical
+       Programming Study 2, doi:10.1007/BFb0120690.
+    """
+    prices.check(problem)
+    assignment = np.empty(problem.n_queries, np.intp)
+    total = 0.0
+    for block in problem.blocks():
+        priced = price_pairs(problem, prices, block)
+        # Ties go to the lowest model index, so every pass over the same prices agrees.
+        best = priced.argmin(axis=1)
+        assignment[block] = best
+        total += float(np.take_along_axis(priced, best[:, None], axis=1).sum())
+    slack = problem.limit - problem.use(assignment)
+    value = total - float(prices.vector @ problem.limit)
+    return DualPoint(value, assignment, problem.split(slack))
+
+
+def allowed_pairs(problem: RoutingProblem) -> Bools:
+    """Which pairs may be routed, shape ``(n, m)``."""
+    return np.isfinite(problem.objective)

@@ -1,0 +1,200 @@
+"""The contract of a solver: it takes a problem and options, and returns a claim.
+
+A claim is checked by `dualroute.certify`, which trusts nothing in it. *What you hold*
+(`Status`) is kept apart from *why the search stopped* (`Termination`), so an incumbent found
+before a limit is never lost.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from dualroute.arrays import Ints
+from dualroute.errors import OptionError, ProblemError
+from dualroute.problem import Prices, RoutingProblem
+
+
+class Status(StrEnum):
+    """What the solver says it holds."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+    INFEASIBLE = "infeasible"
+    UNKNOWN = "unknown"
+
+
+class Termination(StrEnum):
+    """Why the solver stopped."""
+
+    OPTIMAL = "optimal"
+    GAP = "gap_reached"
+    COMPLETED = "completed"
+    TIME_LIMIT = "time_limit"
+    INTERRUPTED = "interrupted"
+    INFEASIBLE = "infeasible"
+    NUMERICAL = "numerical_trouble"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of a running search, in minimised objective units.
+
+    Attributes
+    ----------
+    phase
+        What the solver is doing.
+    objective, best_bound
+        Best routing and best bound so far; ``inf`` and ``-inf`` before there is one.
+    seconds
+        Since the start.
+    """
+
+    phase: str
+    objective: float
+    best_bound: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SolveOptions:
+    """What every solver understands.
+
+    Attributes
+    ----------
+    time_limit
+        Seconds; what was found by then is returned.
+    mip_rel_gap
+        Stop once ``objective - best_bound <= mip_rel_gap * abs(objective)``.
+    mip_abs_gap
+        The same in objective units; either suffices.
+    seed
+        Same seed, same answer (time limits apart).
+    threads
+        Most threads to use.
+    start
+        A routing to start from, shape ``(n,)``; it need not keep the limits.
+    progress
+        Called now and then with a `Progress`.
+    """
+
+    time_limit: float = math.inf
+    mip_rel_gap: float = 0.0
+    mip_abs_gap: float = 0.0
+    seed: int = 0
+    threads: int = 1
+    start: Ints | None = None
+    progress: Callable[[Progress], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.time_limit > 0:
+            raise OptionError(f"time_limit is {self.time_limit}; give seconds above 0")
+        if not (0 <= self.mip_rel_gap < math.inf and 0 <= self.mip_abs_gap < math.inf):
+            raise OptionError("mip_rel_gap and mip_abs_gap are finite and at least 0")
+        if self.threads < 1:
+            raise OptionError(f"threads is {self.threads}; give at least 1")
+        if self.seed < 0:
+            raise OptionError(f"seed is {self.seed}; give a number of at least 0")
+
+    def closed(self, objective: float, bound: float) -> bool:
+        """Whether the gap asked for is reached."""
+        gap = objective - bound
+        return gap <= max(self.mip_abs_gap, self.mip_rel_gap * abs(objective))
+
+    def checked_start(self, problem: RoutingProblem) -> Ints | None:
+        """The start, if one is given and it fits the problem.
+
+        Raises
+        ------
+        ProblemError
+            If it has the wrong length or names a model that is not there.
+        """
+        start = self.start
+        if start is None:
+            return None
+        if start.shape != (problem.n_queries,) or start.dtype.kind not in "iu":
+            raise ProblemError(
+                f"the start has shape {start.shape} ({start.dtype}); give one model index for "
+                f"each of the {problem.n_queries} queries"
+            )
+        if start.min() < 0 or start.max() >= problem.n_models:
+            raise ProblemError(
+                f"the start names model {start.min()} to {start.max()}; there are models 0 to "
+                f"{problem.n_models - 1}"
+            )
+        return start
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """What a solver claims; nothing in it is proved until `certify` has looked.
+
+    Attributes
+    ----------
+    status
+        What it says it holds.
+    termination
+        Why it stopped.
+    assignment
+        Model index per query, shape ``(n,)``; None if no routing was found.
+    prices
+        Prices whose Lagrangian is the bound to certify; None if the solver has none.
+    ray
+        Weights of the limits that prove infeasibility, if it has them.
+    best_bound
+        Claimed lower bound on the (minimised) objective; ``-inf`` if none.
+    solver
+        Its registered name, and variant.
+    seconds
+        Wall time.
+    iterations
+        Passes, nodes or steps: whatever the solver counts.
+    """
+
+    status: Status
+    termination: Termination
+    assignment: Ints | None = None
+    prices: Prices | None = None
+    ray: Prices | None = None
+    best_bound: float = -math.inf
+    solver: str = ""
+    seconds: float = 0.0
+    iterations: int = 0
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """A frozen dataclass of its own options with one method.
+
+    Every registered solver passes `dualroute.testing.check_solver`.
+    """
+
+    def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
+        """Search within the options; the problem is never written to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time since a solve started, and what is left of its limit."""
+
+    time_limit: float
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.started
+
+    @property
+    def left(self) -> float:
+        """Seconds left, at least 0."""
+        return max(0.0, self.time_limit - self.seconds)
+
+    @property
+    def expired(self) -> bool:
+        """Whether the limit has passed."""
+        return self.seconds >= self.time_limit
