@@ -1,0 +1,291 @@
+"""What is proved about a routing, recomputed from the problem alone; imports no solver.
+
+Nothing a solver says is believed. The objective and every limit's use are sums rounded once
+(Shewchuk's exact summation), and the bound is the Lagrangian at the claimed prices with a
+proven rounding error taken off, so that "no routing is better than this" is a theorem about
+the numbers in the table, not about the floating-point arithmetic that found it.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from dualroute.arrays import Floats, Ints, at, exact_sum
+from dualroute.errors import ProblemError
+from dualroute.problem import Prices, RoutingProblem, regrets
+from dualroute.solver import Solution, Status
+
+PROVED_OPTIMAL = 1e-9
+_UNIT_ROUNDOFF = 2.0**-53
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """What is proved about a routing, recomputed from the problem alone.
+
+    All values are totals over the batch in (minimised) objective units.
+
+    Attributes
+    ----------
+    objective
+        Value of the routing; ``inf`` if there is none or it breaks a limit.
+    value
+        Value of the routing whether or not it keeps the limits; ``inf`` if there is none.
+    bound
+        No routing that keeps every limit has an objective below this; ``-inf`` if nothing is
+        proved, ``inf`` if infeasibility is. Where this routing uses up part of the feasibility
+        tolerance, the bound holds for limits as wide as it needs, so it never exceeds
+        `objective`.
+    feasible
+        Whether there is a routing, of allowed pairs, and every limit is kept within tolerance.
+    use, excess
+        Use of each limit and use minus limit, each rounded once; one ``(r_k,)`` array per
+        family of rows, in its unit; empty if there is no routing.
+    regret, idle
+        The two parts of the gap, both at least 0 up to rounding: what queries pay above their
+        cheapest model at the prices, and the priced slack of the limits.
+    infeasible
+        Whether it is proved that no routing keeps the limits.
+    verdict
+        The same in words.
+    """
+
+    objective: float
+    value: float
+    bound: float
+    feasible: bool
+    use: tuple[Floats, ...]
+    excess: tuple[Floats, ...]
+    regret: float
+    idle: float
+    infeasible: bool
+    verdict: str
+
+    @property
+    def gap(self) -> float:
+        """``objective - bound``, in objective units; ``inf`` if there is no routing."""
+        return self.objective - self.bound if self.feasible else math.inf
+
+    @property
+    def mip_rel_gap(self) -> float:
+        """The gap relative to ``abs(objective)``; ``inf`` if there is no routing."""
+        return _relative(self.gap, self.objective) if self.feasible else math.inf
+
+    @property
+    def proved_optimal(self) -> bool:
+        """Whether the gap is at most 1e-9 of the objective."""
+        return self.mip_rel_gap <= PROVED_OPTIMAL
+
+
+def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
+    """Check a claim: recompute objective, limits and bound from the problem alone.
+
+    Parameters
+    ----------
+    problem
+        What was to be solved; its `tolerance` is the feasibility tolerance.
+    solution
+        A claim: any of a routing, prices and a ray. They may come from different sources.
+
+    Returns
+    -------
+    Certificate
+        What of it holds.
+
+    Raises
+    ------
+    ProblemError
+        If the routing or the prices do not fit the problem in shape.
+    """
+    assignment = solution.assignment
+    infeasible = solution.ray is not None and _no_routing(problem, solution.ray)
+    if assignment is None:
+        bound = _bound(problem, solution.prices, _fractions(problem.limit))
+        certificate = Certificate(
+            objective=math.inf,
+            value=math.inf,
+            bound=math.inf if infeasible else bound,
+            feasible=False,
+            use=(),
+            excess=(),
+            regret=math.nan,
+            idle=math.nan,
+            infeasible=infeasible,
+            verdict="",
+        )
+        return replace(certificate, verdict=_verdict(problem, certificate, solution))
+
+    _check_routing(problem, assignment)
+    value = problem.value(assignment)
+    excess = problem.excess(assignment)
+    within = excess <= problem.tolerance * np.abs(problem.limit)
+    feasible = bool(within.all()) and value < math.inf
+    limits = _fractions(problem.limit)
+    if feasible:
+        # One ulp up covers the single rounding of the excess itself.
+        used = [Fraction(float(np.nextafter(e, np.inf))) if e > 0 else 0 for e in excess]
+        limits = [limit + more for limit, more in zip(limits, used, strict=True)]
+    regret, idle = gap_parts(problem, assignment, solution.prices)
+    certificate = Certificate(
+        objective=value if feasible else math.inf,
+        value=value,
+        bound=math.inf if infeasible else _bound(problem, solution.prices, limits),
+        feasible=feasible,
+        use=problem.split(problem.use(assignment)),
+        excess=problem.split(excess),
+        regret=regret,
+        idle=idle,
+        infeasible=infeasible,
+        verdict="",
+    )
+    return replace(certificate, verdict=_verdict(problem, certificate, solution))
+
+
+def gap_parts(
+    problem: RoutingProblem, assignment: Ints, prices: Prices | None
+) -> tuple[float, float]:
+    r"""Split a routing's distance from its bound into regret and idle limits.
+
+    ``value - lagrangian(prices) = sum_i regret_i + sum_k p_k^T slack_k`` for any routing and
+    any prices; both sums are at least 0 when the routing keeps its limits.
+
+    Returns
+    -------
+    tuple of float
+        Total regret, and total priced slack, in objective units; NaN without prices.
+    """
+    if prices is None:
+        return math.nan, math.nan
+    regret = [
+        exact_sum(at(regrets(problem, prices, block), assignment[block]))
+        for block in problem.blocks()
+    ]
+    idle = -prices.vector * problem.excess(assignment)
+    return math.fsum(regret), math.fsum(idle.tolist())
+
+
+def _check_routing(problem: RoutingProblem, assignment: Ints) -> None:
+    if assignment.shape != (problem.n_queries,) or assignment.dtype.kind not in "iu":
+        raise ProblemError(
+            f"the routing has shape {assignment.shape} ({assignment.dtype}); it needs one model "
+            f"index for each of {problem.n_queries} queries"
+        )
+    if assignment.min() < 0 or assignment.max() >= problem.n_models:
+        raise ProblemError(
+            f"the routing names models {assignment.min()} to {assignment.max()}; there are "
+            f"models 0 to {problem.n_models - 1}"
+        )
+
+
+def _fractions(vector: Floats) -> list[Fraction]:
+    return [Fraction(x) for x in vector.tolist()]
+
+
+def _bound(problem: RoutingProblem, prices: Prices | None, limits: list[Fraction]) -> float:
+    """The Lagrangian at these prices and limits, rounded down whatever arithmetic did."""
+    if prices is None:
+        return -math.inf
+    prices.check(problem)
+    held = sum(
+        (p * b for p, b in zip(_fractions(prices.vector), limits, strict=True)), Fraction(0)
+    )
+    total = _cheapest_total(problem, prices)
+    return _rounded_down(total - held) if total is not None else -math.inf
+
+
+def _no_routing(problem: RoutingProblem, ray: Prices) -> bool:
+    """Whether weights on the limits show that no routing can keep them all.
+
+    If even the routing of least weighted use exceeds the weighted ceilings, none keeps every
+    ceiling (Farkas). The objective plays no part.
+    """
+    ray.check(problem)
+    free = replace(problem, objective=np.where(np.isfinite(problem.objective), 0.0, np.inf))
+    slack = Fraction(problem.tolerance)
+    ceilings = [limit + slack * abs(limit) for limit in _fractions(problem.limit)]
+    return _bound(free, ray, ceilings) > 0
+
+
+def _cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
+    r"""A number never above the exact :math:`\sum_i \min_j (f_{ij} + \sum_k p_k u_{kij})`.
+
+    A sum of ``t`` terms, ``t - 1`` of them rounded products, is wrong by at most
+    ``t u / (1 - t u)`` times the sum of magnitudes, ``u`` the unit roundoff (Higham, Accuracy
+    and Stability of Numerical Algorithms, 2002, section 3.1). Twice that is taken off every
+    pair, which also covers the rounding of the magnitudes and of the subtraction; the sum over
+    queries is exact.
+    """
+    terms = len(problem.rows) + 1
+    error = 2.0 * (terms + 2) * _UNIT_ROUNDOFF
+    partial: list[float] = []
+    for block in problem.blocks():
+        priced = problem.objective[block].astype(np.float64)
+        forbidden = ~np.isfinite(priced)
+        size = np.abs(priced)
+        for rows, price in zip(problem.rows, prices.values, strict=True):
+            if price.any():
+                charge = rows.charge(price, block)
+                priced += charge
+                size += np.abs(charge)
+        size[forbidden] = 0.0
+        low = priced - error * size - np.finfo(np.float64).tiny
+        partial.append(exact_sum(low.min(axis=1)))
+    total = math.fsum(partial)
+    if not math.isfinite(total):
+        return None
+    # Each partial sum and the last one were rounded once; 2**-52 of their sizes covers it.
+    slip = Fraction(math.fsum(map(abs, partial))) * Fraction(2) ** -52
+    return Fraction(total) - slip
+
+
+def _rounded_down(number: Fraction) -> float:
+    value = float(number)
+    return value if Fraction(value) <= number else math.nextafter(value, -math.inf)
+
+
+def _relative(gap: float, objective: float) -> float:
+    if gap <= 0:
+        return 0.0
+    return gap / abs(objective) if objective else math.inf
+
+
+def _verdict(problem: RoutingProblem, certificate: Certificate, solution: Solution) -> str:
+    if certificate.infeasible:
+        return "infeasible, proved: no routing keeps these limits together"
+    if solution.assignment is None:
+        if solution.status is Status.INFEASIBLE:
+            return (
+                f"no routing: {solution.solver or 'the solver'} reports the limits infeasible, "
+                "which is not proved here (their linear relaxation may have a solution)"
+            )
+        return "no routing found, and none is proved impossible"
+    if not certificate.feasible:
+        return "not feasible: " + "; ".join(broken_limits(problem, certificate))
+    if certificate.bound == -math.inf:
+        return "feasible; nothing is proved about its distance from the optimum"
+    if certificate.proved_optimal:
+        return f"optimal, proved to within {certificate.mip_rel_gap:.1e} of the objective"
+    if certificate.objective == 0:
+        return f"feasible, proved within {certificate.gap:.3g} of the optimum"
+    return f"feasible, proved within {100 * certificate.mip_rel_gap:.2g} % of the optimum"
+
+
+def broken_limits(problem: RoutingProblem, certificate: Certificate) -> list[str]:
+    """Every limit a routing breaks, in words: which, by how much, and its unit."""
+    words = []
+    if certificate.value == math.inf:
+        words.append("it uses a pair that is not allowed")
+    for rows, use, excess in zip(
+        problem.rows, certificate.use, certificate.excess, strict=True
+    ):
+        sign = -1.0 if rows.at_least else 1.0
+        for r in np.flatnonzero(excess > problem.tolerance * np.abs(rows.limit)):
+            label = f" of {rows.labels[r]}" if rows.labels else ""
+            words.append(
+                f"{rows.name}{label} is {'missed' if rows.at_least else 'exceeded'} by "
+                f"{excess[r]:.10g} {rows.unit} ({sign * use[r]:.10g} against "
+                f"{sign * rows.limit[r]:.10g})"
+            )
+    return words

@@ -1,0 +1,201 @@
+"""One careful call of HiGHS: options checked, interrupts obeyed, nothing printed.
+
+HiGHS (Huangfu & Hall 2018, doi:10.1007/s12532-017-0130-5) reports a bad option or a refused
+model only through return codes, and holds stale numbers after a limit; this module turns both
+into values that can be relied on.
+"""
+
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import highspy
+import numpy as np
+
+from dualroute.arrays import Floats
+from dualroute.errors import OptionError
+from dualroute.linear import LinearForm
+from dualroute.solver import Termination
+
+_STATUS = highspy.HighsModelStatus
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HighsAnswer:
+    """What one run of HiGHS left behind, in unscaled objective units.
+
+    Attributes
+    ----------
+    termination
+        Why it stopped; `INFEASIBLE` is HiGHS's claim.
+    x
+        Column values, shape ``(c,)``; None if no feasible point was found.
+    best_bound
+        Its lower bound; ``-inf`` if it has none.
+    row_dual
+        Duals of all (scaled) rows, after an LP solved to optimality; else None.
+    iterations
+        Simplex and interior-point iterations, or branch-and-bound nodes.
+    """
+
+    termination: Termination
+    x: Floats | None
+    best_bound: float
+    row_dual: Floats | None
+    iterations: int
+
+
+def run_highs(
+    form: LinearForm,
+    *,
+    integer: bool,
+    time_limit: float = math.inf,
+    mip_rel_gap: float = 0.0,
+    mip_abs_gap: float = 0.0,
+    seed: int = 0,
+    threads: int = 1,
+    start: Floats | None = None,
+    algorithm: str = "choose",
+    on_incumbent: Callable[[float, float], None] | None = None,
+) -> HighsAnswer:
+    """Solve a linear form as a MILP, or its relaxation.
+
+    Parameters
+    ----------
+    form
+        The program.
+    integer
+        Whether columns are binary; the relaxation otherwise.
+    start
+        A full set of column values to start from, shape ``(c,)``.
+    algorithm
+        HiGHS's own name: ``choose``, ``simplex``, ``ipx`` or ``pdlp`` (relaxation only).
+    on_incumbent
+        Called with objective and bound, unscaled, at every better routing.
+
+    Raises
+    ------
+    OptionError
+        If HiGHS refuses an option or the model.
+    """
+    model = highspy.Highs()
+    model.silent()
+    _set(model, "primal_feasibility_tolerance", 1e-9)
+    _set(model, "dual_feasibility_tolerance", 1e-9)
+    _set(model, "mip_feasibility_tolerance", 1e-9)
+    _set(model, "mip_rel_gap", mip_rel_gap)
+    # Above zero, or HiGHS goes on over differences of rounding size.
+    _set(model, "mip_abs_gap", max(mip_abs_gap * form.cost_scale, 1e-9))
+    _set(model, "random_seed", seed % 2**31)
+    if math.isfinite(time_limit):
+        _set(model, "time_limit", max(time_limit, 1e-3))
+    if not integer:
+        _set(model, "solver", algorithm)
+    # HiGHS keeps the thread count of the process's first solve and refuses any other.
+    model.resetGlobalScheduler(True)
+    _set(model, "threads", threads)
+    _pass(model, form, integer)
+    if start is not None:
+        solution = highspy.HighsSolution()
+        solution.col_value = np.asarray(start, np.float64)
+        model.setSolution(solution)
+    if on_incumbent is not None:
+        scale, offset = form.cost_scale, form.offset
+
+        def report(event: Any) -> None:
+            out = event.data_out
+            on_incumbent(
+                out.mip_primal_bound / scale + offset, out.mip_dual_bound / scale + offset
+            )
+
+        model.cbMipImprovingSolution += report
+    interrupted = _run(model)
+    return _answer(model, form, integer, interrupted)
+
+
+def _set(model: highspy.Highs, name: str, value: float | int | str) -> None:
+    if model.setOptionValue(name, value) != highspy.HighsStatus.kOk:
+        raise OptionError(f"HiGHS does not take {name} = {value!r}")
+
+
+def _pass(model: highspy.Highs, form: LinearForm, integer: bool) -> None:
+    columns = form.n_columns
+    status = model.passModel(
+        columns,
+        form.matrix.shape[0],
+        form.matrix.nnz,
+        int(highspy.MatrixFormat.kRowwise),
+        int(highspy.ObjSense.kMinimize),
+        0.0,
+        form.cost,
+        np.zeros(columns),
+        np.ones(columns),
+        form.lower,
+        form.upper,
+        form.matrix.indptr.astype(np.int32),
+        form.matrix.indices.astype(np.int32),
+        form.matrix.data,
+        np.full(columns, int(integer), np.int32),
+    )
+    if status == highspy.HighsStatus.kError:
+        raise OptionError("HiGHS rejects the model; a coefficient is out of its range")
+
+
+def _run(model: highspy.Highs) -> bool:
+    """Run in a thread of its own, so that Ctrl-C reaches us while HiGHS works."""
+    stop = threading.Event()
+
+    def obey(event: Any) -> None:
+        if stop.is_set():
+            event.interrupt()
+
+    model.cbSimplexInterrupt += obey
+    model.cbIpmInterrupt += obey
+    model.cbMipInterrupt += obey
+    worker = threading.Thread(target=model.run, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        try:
+            worker.join()
+        except KeyboardInterrupt:
+            stop.set()
+    return stop.is_set()
+
+
+def _answer(
+    model: highspy.Highs, form: LinearForm, integer: bool, interrupted: bool
+) -> HighsAnswer:
+    status = model.getModelStatus()
+    info, solution = model.getInfo(), model.getSolution()
+    termination = {
+        _STATUS.kOptimal: Termination.OPTIMAL,
+        _STATUS.kInfeasible: Termination.INFEASIBLE,
+        _STATUS.kTimeLimit: Termination.TIME_LIMIT,
+        _STATUS.kInterrupt: Termination.INTERRUPTED,
+    }.get(status, Termination.NUMERICAL)
+    if interrupted and termination is not Termination.OPTIMAL:
+        termination = Termination.INTERRUPTED
+    x = None
+    feasible = info.primal_solution_status == int(highspy.SolutionStatus.kSolutionStatusFeasible)
+    if solution.value_valid and feasible:
+        x = np.asarray(solution.col_value)
+    bound = -math.inf
+    row_dual = None
+    if integer:
+        bound = float(info.mip_dual_bound)
+    elif status == _STATUS.kOptimal:
+        bound = float(info.objective_function_value)
+        row_dual = np.asarray(solution.row_dual)
+    if status == _STATUS.kOptimal and termination is Termination.OPTIMAL and integer and x is None:
+        termination = Termination.NUMERICAL
+    return HighsAnswer(
+        termination=termination,
+        x=x,
+        best_bound=bound / form.cost_scale + form.offset if math.isfinite(bound) else -math.inf,
+        row_dual=row_dual,
+        iterations=int(
+            max(info.mip_node_count, 0) if integer else max(info.simplex_iteration_count, 0)
+        ),
+    )

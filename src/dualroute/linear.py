@@ -1,0 +1,167 @@
+"""The same problem as sparse matrices, whole or on some pairs only, and the way back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from dualroute.arrays import Bools, Floats, Ints, part_of
+from dualroute.problem import Prices, RoutingProblem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearForm:
+    """A mixed-integer program over ``c`` pairs: each free query once, ``K`` coupling rows.
+
+    Solver tolerances are absolute, so costs and rows are scaled by powers of two (which lose
+    nothing) to a median size near 1; everything handed back is unscaled.
+
+    Attributes
+    ----------
+    query, model
+        The pair behind each column, shape ``(c,)``, ordered by query.
+    cost
+        Scaled objective per column.
+    matrix
+        CSR, one row per free query and then ``K`` scaled coupling rows.
+    lower, upper
+        Scaled row bounds; 1 and 1 for a query, ``-inf`` and the ceiling for a coupling row.
+    free
+        The free queries, in the order of their rows.
+    cost_scale, row_scale
+        What the objective and each coupling row were multiplied by.
+    offset
+        Objective of the queries that are not free, unscaled.
+    """
+
+    query: Ints
+    model: Ints
+    cost: Floats
+    matrix: sp.csr_array
+    lower: Floats
+    upper: Floats
+    free: Ints
+    cost_scale: float
+    row_scale: Floats
+    offset: float = 0.0
+
+    @property
+    def n_columns(self) -> int:
+        """Number of pairs, ``c``."""
+        return int(self.cost.size)
+
+    def routing(self, x: Floats, base: Ints) -> Ints:
+        """Each free query on its largest fraction, the others as in ``base``, shape ``(n,)``."""
+        order = np.lexsort((-np.asarray(x), self.query))
+        first = np.unique(self.query[order], return_index=True)[1]
+        routed = base.copy()
+        routed[self.query[order][first]] = self.model[order][first]
+        return routed
+
+    def columns_of(self, assignment: Ints) -> Floats:
+        """A routing as column values; 1 where its pair is a column."""
+        return (assignment[self.query] == self.model).astype(np.float64)
+
+    def prices(self, problem: RoutingProblem, row_duals: Floats) -> Prices:
+        """Shadow prices from the duals of all rows (``<=`` rows have negative duals)."""
+        coupling = np.asarray(row_duals)[self.free.size :]
+        return Prices.of(problem, -coupling * self.row_scale / self.cost_scale)
+
+
+def linear_form(
+    problem: RoutingProblem, pairs: Bools | None = None, base: Ints | None = None
+) -> LinearForm:
+    """The linear form of a problem, on all pairs or on some.
+
+    Parameters
+    ----------
+    problem
+        ``n`` queries, ``m`` models.
+    pairs
+        Pairs that get a column, shape ``(n, m)``; all allowed ones if not given.
+    base
+        Needed with `pairs`: a routing, shape ``(n,)``. A query with no pair of its own stays
+        on it, and what it uses is taken off the limits.
+    """
+    allowed = np.isfinite(problem.objective)
+    columns = allowed if pairs is None else (allowed & pairs)
+    query, model = np.nonzero(columns)
+    free, row = np.unique(query, return_inverse=True)
+    cost = problem.objective[query, model].astype(np.float64)
+    cost_scale = _power_of_two(cost)
+
+    k_rows: list[Ints] = [row]
+    k_columns: list[Ints] = [np.arange(query.size)]
+    k_values: list[Floats] = [np.ones(query.size)]
+    start = free.size
+    for rows in problem.rows:
+        # A grid of one line or column is read through index 0 of that axis.
+        i = query if rows.usage.shape[0] > 1 else np.zeros_like(query)
+        j = model if rows.usage.shape[1] > 1 else np.zeros_like(model)
+        usage = rows.usage[i, j].astype(np.float64)
+        i = query if rows.pool.shape[0] > 1 else np.zeros_like(query)
+        j = model if rows.pool.shape[1] > 1 else np.zeros_like(model)
+        pool = rows.pool[i, j]
+        taken = np.flatnonzero((pool >= 0) & (usage != 0))
+        k_rows.append(start + pool[taken])
+        k_columns.append(taken)
+        k_values.append(usage[taken])
+        start += rows.n_pools
+
+    # Half the tolerance is left to the solver's own, so that what it calls feasible is.
+    limit = problem.limit
+    upper = limit + 0.5 * problem.tolerance * np.abs(limit)
+    offset = 0.0
+    if base is not None and free.size < problem.n_queries:
+        fixed = np.ones(problem.n_queries, bool)
+        fixed[free] = False
+        upper = upper - use_of(problem, base, np.flatnonzero(fixed))
+        kept = np.flatnonzero(fixed)
+        offset = float(problem.objective[kept, base[kept]].sum(dtype=np.float64))
+
+    row_index = np.concatenate(k_rows)
+    values = np.concatenate(k_values)
+    row_scale = np.ones(problem.n_rows)
+    coupling = row_index >= free.size
+    for r in np.unique(row_index[coupling]):
+        row_scale[r - free.size] = _power_of_two(values[row_index == r])
+    values[coupling] *= row_scale[row_index[coupling] - free.size]
+    matrix = sp.csr_array(
+        (values, (row_index, np.concatenate(k_columns))), shape=(start, query.size)
+    )
+    matrix.sort_indices()
+    return LinearForm(
+        query=query,
+        model=model,
+        cost=cost * cost_scale,
+        matrix=matrix,
+        lower=np.r_[np.ones(free.size), np.full(problem.n_rows, -np.inf)],
+        upper=np.r_[np.ones(free.size), upper * row_scale],
+        free=free,
+        cost_scale=cost_scale,
+        row_scale=row_scale,
+        offset=offset,
+    )
+
+
+def use_of(problem: RoutingProblem, assignment: Ints, queries: Ints) -> Floats:
+    """Use of every row by some queries of a routing, in floating point, shape ``(K,)``."""
+    used = [np.empty(0)]
+    routed = assignment[queries]
+    for rows in problem.rows:
+        grids = []
+        for grid in (rows.usage, rows.pool):
+            lines = part_of(grid, queries)
+            i = np.arange(queries.size) if lines.shape[0] > 1 else np.zeros(queries.size, int)
+            j = routed if lines.shape[1] > 1 else np.zeros(queries.size, int)
+            grids.append(lines[i, j])
+        usage, pool = grids
+        counted = pool >= 0
+        used.append(np.bincount(pool[counted], usage[counted], rows.n_pools))
+    return np.concatenate(used)
+
+
+def _power_of_two(values: Floats) -> float:
+    """The power of two that brings the median nonzero size to between 1 and 2."""
+    sizes = np.abs(values[values != 0])
+    return float(2.0 ** -np.floor(np.log2(np.median(sizes)))) if sizes.size else 1.0

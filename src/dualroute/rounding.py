@@ -1,0 +1,293 @@
+"""From a routing that breaks limits to one that keeps them, and from there to a better one.
+
+Both directions are sequences of single moves (query ``i`` from its model to another), ranked
+by what they cost at given prices and applied one at a time while the loads are watched.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dualroute.arrays import Bools, Floats, Ints, at, part_of
+from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
+from dualroute.solver import Clock
+
+_ROUNDS = 60
+_REPRICINGS = 8
+_NO_LIMIT = Clock(math.inf)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moves:
+    """Candidate moves, best first: every array has one entry per move and family.
+
+    ``row_old[f, t]`` is the row that move ``t`` leaves in family ``f`` and ``use_old`` what it
+    gives back there; ``row_new`` and ``use_new`` likewise where it goes. Row ``K`` stands for
+    "no pool" and holds any load.
+    """
+
+    query: Ints
+    model: Ints
+    row_old: Ints
+    use_old: Floats
+    row_new: Ints
+    use_new: Floats
+
+
+def repair(
+    problem: RoutingProblem,
+    assignment: Ints,
+    prices: Prices,
+    clock: Clock = _NO_LIMIT,
+) -> Ints | None:
+    """A routing that keeps every limit, close to one that may not.
+
+    Moves queries off the most exceeded limit, cheapest first in priced objective per unit
+    taken off it, never letting another limit break while a move exists that spares it. Where
+    that gets stuck, the broken limits' prices are raised and the search starts over.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Shape ``(n,)``; None if none was found, which proves nothing.
+    """
+    for guard in (0.5 * problem.tolerance, -1e-12):
+        # Loads are tracked in floating point; the second guard makes room for its error.
+        ceiling = problem.limit + guard * np.abs(problem.limit)
+        routed, vector = assignment, prices.vector
+        for _ in range(_REPRICINGS):
+            routed, load = _unload(problem, routed, Prices.of(problem, vector), ceiling, clock)
+            broken = load > ceiling
+            if not broken.any():
+                break
+            if clock.expired:
+                return None
+            vector = _raised(problem, vector, broken)
+            routed = _cheapest(problem, Prices.of(problem, vector))
+        if problem.keeps_limits(routed):
+            return routed
+    return None
+
+
+def improve(
+    problem: RoutingProblem, assignment: Ints, clock: Clock = _NO_LIMIT
+) -> Ints:
+    """A routing at least as good as a feasible one: objective-reducing moves that fit.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n,)``; it keeps every limit whenever ``assignment`` does.
+    """
+    ceiling = problem.limit + 0.5 * problem.tolerance * np.abs(problem.limit)
+    free = Prices.of(problem, np.zeros(problem.n_rows))
+    routed = assignment.copy()
+    load = problem.use(routed)
+    for _ in range(_ROUNDS):
+        if clock.expired:
+            break
+        moves = _ranked(problem, routed, free, load, ceiling, row=None)
+        if _apply(moves, routed, load, ceiling, row=None, strict=True) == 0:
+            break
+    better = problem.value(routed) < problem.value(assignment)
+    return routed if better and problem.keeps_limits(routed) else assignment
+
+
+def _unload(
+    problem: RoutingProblem, assignment: Ints, prices: Prices, ceiling: Floats, clock: Clock
+) -> tuple[Ints, Floats]:
+    routed = assignment.copy()
+    load = problem.use(routed)
+    scale = np.maximum(np.abs(ceiling), 1e-300)
+    stuck: set[int] = set()
+    for _ in range(_ROUNDS + 4 * problem.n_rows):
+        broken = np.maximum(load - ceiling, 0.0) / scale
+        broken[list(stuck)] = 0.0
+        row = int(broken.argmax()) if broken.size else -1
+        if row < 0 or broken[row] == 0 or clock.expired:
+            break
+        moves = _ranked(problem, routed, prices, load, ceiling, row)
+        applied = _apply(moves, routed, load, ceiling, row, strict=True)
+        if applied == 0:
+            moves = _ranked(problem, routed, prices, load, np.full_like(ceiling, np.inf), row)
+            applied = _apply(moves, routed, load, ceiling, row, strict=False)
+        if applied == 0:
+            stuck.add(row)
+        else:
+            stuck.clear()
+        load = problem.use(routed)
+    return routed, load
+
+
+def _raised(problem: RoutingProblem, vector: Floats, broken: Bools) -> Floats:
+    """Prices one step up on broken rows; from zero, to what a typical objective is worth."""
+    finite = problem.objective[:4096][np.isfinite(problem.objective[:4096])]
+    worth = float(np.abs(finite).mean()) * problem.n_queries * 0.1
+    floor = worth / np.maximum(np.abs(problem.limit), 1e-300)
+    return np.where(broken, np.maximum(1.5 * vector, np.minimum(floor, 1e300)), vector)
+
+
+def _cheapest(problem: RoutingProblem, prices: Prices) -> Ints:
+    chosen = [price_pairs(problem, prices, block).argmin(axis=1) for block in problem.blocks()]
+    return np.concatenate(chosen)
+
+
+def _ranked(
+    problem: RoutingProblem,
+    routed: Ints,
+    prices: Prices,
+    load: Floats,
+    ceiling: Floats,
+    row: int | None,
+) -> _Moves:
+    """Each query's best move that fits now, best first.
+
+    With a ``row``, moves are ranked by priced objective per unit taken off that row; without,
+    by objective gained.
+    """
+    queries, models, ranks = [], [], []
+    excess = math.inf if row is None else load[row] - ceiling[row]
+    if not math.isfinite(excess):
+        excess = math.inf
+    for block in problem.blocks():
+        priced = price_pairs(problem, prices, block)
+        here = routed[block]
+        cost = priced - np.take_along_axis(priced, here[:, None], axis=1)
+        fits, taken_off = _effects(problem, block, here, load, ceiling, row)
+        if row is None:
+            rank = np.where(fits & (cost < 0), cost, np.inf)
+        else:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                per_unit = np.maximum(cost, 0.0) / np.minimum(taken_off, excess)
+            # A move that costs nothing at the prices is better the more it takes off.
+            per_unit -= 1e-12 * taken_off
+            rank = np.where(fits & (taken_off > 0), per_unit, np.inf)
+        best = rank.argmin(axis=1)
+        lines = np.flatnonzero(np.isfinite(rank[np.arange(best.size), best]))
+        queries.append(block.start + lines)
+        models.append(best[lines])
+        ranks.append(rank[lines, best[lines]])
+    order = np.argsort(np.concatenate(ranks), kind="stable")
+    return _moves(problem, routed, np.concatenate(queries)[order], np.concatenate(models)[order])
+
+
+def _effects(
+    problem: RoutingProblem,
+    block: slice,
+    here: Ints,
+    load: Floats,
+    ceiling: Floats,
+    row: int | None,
+) -> tuple[Bools, Floats]:
+    """Which moves leave every limit kept, and what each takes off a row, both ``(b, m)``."""
+    b, m = here.size, problem.n_models
+    fits = np.ones((b, m), bool)
+    taken_off = np.zeros((b, m))
+    lines = np.arange(b)[:, None]
+    padded_load, padded_ceiling = np.append(load, -np.inf), np.append(ceiling, np.inf)
+    for rows, offset in _offsets(problem):
+        usage = np.broadcast_to(part_of(rows.usage, block), (b, m))
+        pool = np.broadcast_to(part_of(rows.pool, block), (b, m))
+        index = np.where(pool >= 0, pool + offset, load.size)
+        use_old, row_old = usage[lines, here[:, None]], index[lines, here[:, None]]
+        same = index == row_old
+        change = usage - np.where(same, use_old, 0.0)
+        grown = (change > 0) & (index < load.size)
+        fits &= ~grown | (padded_load[index] + change <= padded_ceiling[index])
+        leaves = ~same & (row_old < load.size) & (use_old < 0)
+        fits &= ~leaves | (padded_load[row_old] - use_old <= padded_ceiling[row_old])
+        if row is not None:
+            taken_off += np.where(row_old == row, use_old, 0.0) - np.where(index == row, usage, 0.0)
+    return fits, taken_off
+
+
+def _moves(problem: RoutingProblem, routed: Ints, query: Ints, model: Ints) -> _Moves:
+    row_old, use_old, row_new, use_new = [], [], [], []
+    for rows, offset in _offsets(problem):
+        usage, pool = part_of(rows.usage, query), part_of(rows.pool, query)
+        for target, index, used in (
+            (routed[query], row_old, use_old),
+            (model, row_new, use_new),
+        ):
+            pools = _pick(pool, target)
+            index.append(np.where(pools >= 0, pools + offset, problem.n_rows))
+            used.append(_pick(usage, target))
+    shape = (len(problem.rows), query.size)
+    return _Moves(
+        query=query,
+        model=model,
+        row_old=np.array(row_old, dtype=int).reshape(shape),
+        use_old=np.array(use_old, dtype=float).reshape(shape),
+        row_new=np.array(row_new, dtype=int).reshape(shape),
+        use_new=np.array(use_new, dtype=float).reshape(shape),
+    )
+
+
+def _pick(grid: Floats | Ints, target: Ints) -> Floats | Ints:
+    """Entry of a grid already cut to the queries at hand."""
+    return at(np.broadcast_to(grid, (target.size, grid.shape[1])), target)
+
+
+def _apply(
+    moves: _Moves,
+    routed: Ints,
+    load: Floats,
+    ceiling: Floats,
+    row: int | None,
+    *,
+    strict: bool,
+) -> int:
+    """Apply moves in order, writing to ``routed`` and ``load``; how many were applied.
+
+    Strict: a move may not raise a load above its ceiling. Otherwise it may, as long as the sum
+    of relative excesses shrinks.
+    """
+    loads = [*load.tolist(), 0.0]
+    ceilings = [*ceiling.tolist(), math.inf]
+    families = range(moves.row_old.shape[0])
+    columns = [a.tolist() for a in (moves.row_old, moves.use_old, moves.row_new, moves.use_new)]
+    applied = 0
+    for t in range(moves.query.size):
+        if row is not None and loads[row] <= ceilings[row]:
+            break
+        change: dict[int, float] = {}
+        for f in families:
+            old, new = columns[0][f][t], columns[2][f][t]
+            change[old] = change.get(old, 0.0) - columns[1][f][t]
+            change[new] = change.get(new, 0.0) + columns[3][f][t]
+        if strict:
+            allowed = all(d <= 0 or loads[r] + d <= ceilings[r] for r, d in change.items())
+        else:
+            allowed = _excess_change(change, loads, ceilings) < 0
+        if allowed:
+            for r, d in change.items():
+                loads[r] += d
+            routed[moves.query[t]] = moves.model[t]
+            applied += 1
+    load[:] = loads[:-1]
+    return applied
+
+
+def _excess_change(change: dict[int, float], loads: list[float], ceilings: list[float]) -> float:
+    total = 0.0
+    for r, d in change.items():
+        if math.isfinite(ceilings[r]):
+            before, after = loads[r] - ceilings[r], loads[r] + d - ceilings[r]
+            total += (max(after, 0.0) - max(before, 0.0)) / max(abs(ceilings[r]), 1e-300)
+    return total
+
+
+def _offsets(problem: RoutingProblem) -> Iterator[tuple[Rows, int]]:
+    """Every family with the number of its first row."""
+    offset = 0
+    for rows in problem.rows:
+        yield rows, offset
+        offset += rows.n_pools
+
+
+def without_prices(problem: RoutingProblem) -> Prices:
+    """All prices zero: the problem as if nothing were limited."""
+    return Prices.of(problem, np.zeros(problem.n_rows))
+
