@@ -1,6 +1,6 @@
 """The same problem as sparse matrices, whole or on some pairs only, and the way back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -66,6 +66,24 @@ class LinearForm:
         """Shadow prices from the duals of all rows (``<=`` rows have negative duals)."""
         coupling = np.asarray(row_duals)[self.free.size :]
         return Prices.of(problem, -coupling * self.row_scale / self.cost_scale)
+
+    def elastic(self) -> "LinearForm":
+        """The program that breaks the coupling rows as little as it can, each at price 1.
+
+        Its ``K`` further columns are how far each scaled row is exceeded, in ``[0, 1]`` times
+        the row's reach; duals of its optimum prove infeasibility when the optimum is positive.
+        """
+        n_free, k = self.free.size, self.row_scale.size
+        reach = np.abs(self.matrix[n_free:]).sum(axis=1) + np.abs(self.upper[n_free:]) + 1.0
+        give = sp.vstack([sp.csr_array((n_free, k)), sp.diags_array(-reach)])
+        return replace(
+            self,
+            query=np.r_[self.query, np.full(k, -1)],
+            model=np.r_[self.model, np.full(k, -1)],
+            cost=np.r_[np.zeros(self.n_columns), reach],
+            matrix=sp.csr_array(sp.hstack([self.matrix, give])),
+            cost_scale=1.0,
+        )
 
 
 def linear_form(

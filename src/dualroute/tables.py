@@ -28,9 +28,9 @@ from typing import Any, NoReturn, TypeAlias
 import narwhals as nw
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from dualroute.arrays import Floats, Ints, Labels, read_only
+from dualroute.arrays import Floats, Ints, Labels
 from dualroute.errors import TableError
 from dualroute.outcomes import Outcomes
 
@@ -334,7 +334,7 @@ def write_routing(
         else:
             # Without a time stamp, the same routing gives the same bytes.
             with target.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
-                frame.write_csv(packed)
+                packed.write(frame.write_csv().encode())
 
     write_atomically(path, write)
 
@@ -831,9 +831,9 @@ class _TextTable(_Table):
 
     def _read(self, wanted: Sequence[str], numbers: Collection[str]) -> _Rows:
         if not self.body.strip(b"\r\n"):
-            return _Rows(self.source, pl.DataFrame(dict.fromkeys(wanted, [])), self.first)
-        rows = self._fast(wanted, numbers)
-        return self._walk(wanted) if rows is None else rows
+            return _Rows(self.source, pl.DataFrame({name: [] for name in wanted}), self.first)
+        # A number that cannot be read still leaves the cells, to say which one it is.
+        return self._fast(wanted, numbers) or self._fast(wanted, ()) or self._walk(wanted)
 
     def _fast(self, wanted: Sequence[str], numbers: Collection[str]) -> _Rows | None:
         if len(self.names) == 1 and (b"\n\n" in self.body or b"\n\r\n" in self.body):
@@ -850,9 +850,8 @@ class _TextTable(_Table):
                 columns=list(places),
                 schema=schema,
                 separator=self.separator,
-                rechunk=False,
             )
-        except _UNREADABLE:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
             return None
         # The fast reader cuts long rows and fills short ones without a word.
         if _separators(self.body, self.separator) != (len(self.names) - 1) * frame.height:
@@ -1011,7 +1010,9 @@ def _check_text(source: str, content: bytes) -> None:
         row, column, names = 1, 0, [""]
         with suppress(csv.Error):
             head = content[: error.start + 1].decode("latin-1").encode()
-            separator = max(",;\t", key=content[:_HEADER_BYTES].partition(b"\n")[0].decode("latin-1").count)
+            separator = max(
+                ",;\t", key=content[:_HEADER_BYTES].partition(b"\n")[0].decode("latin-1").count
+            )
             for row, record in enumerate(_records(head, separator), 1):
                 names = names if row > 1 else record
                 column = len(record) - 1

@@ -1,0 +1,194 @@
+"""HiGHS: the exact solver that is always there; linear relaxation for prices, then the MILP."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dualroute.arrays import Ints
+from dualroute.errors import OptionError
+from dualroute.highs import HighsAnswer, run_highs
+from dualroute.linear import LinearForm, linear_form
+from dualroute.problem import Prices, RoutingProblem, lagrangian
+from dualroute.rounding import repair
+from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
+
+_ALGORITHMS = ("choose", "simplex", "ipx", "pdlp")
+
+
+@dataclass(frozen=True, slots=True)
+class Highs:
+    """HiGHS on the whole table: the relaxation gives prices, branch-and-cut the routing.
+
+    Attributes
+    ----------
+    mode
+        ``"mip"``, or ``"lp"`` to stop after the relaxation and round it.
+    algorithm
+        How HiGHS solves the relaxation: ``choose``, ``simplex``, ``ipx`` or ``pdlp``.
+    """
+
+    mode: str = "mip"
+    algorithm: str = "choose"
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        if self.mode not in ("mip", "lp"):
+            raise OptionError(f"mode is {self.mode!r}; give 'mip' or 'lp'")
+        if self.algorithm not in _ALGORITHMS:
+            raise OptionError(f"algorithm is {self.algorithm!r}; one of {', '.join(_ALGORITHMS)}")
+
+    def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
+        """Search within the options; prices come from the relaxation's duals."""
+        clock = Clock(options.time_limit)
+        start = options.checked_start(problem)
+        form = linear_form(problem)
+        relaxed = run_highs(
+            form,
+            integer=False,
+            time_limit=clock.left,
+            seed=options.seed,
+            threads=options.threads,
+            algorithm=self.algorithm,
+        )
+        if relaxed.termination is Termination.INFEASIBLE:
+            return Solution(
+                status=Status.INFEASIBLE,
+                termination=Termination.INFEASIBLE,
+                ray=_ray(problem, options, clock),
+                best_bound=math.inf,
+                solver=self._name,
+                seconds=clock.seconds,
+                iterations=relaxed.iterations,
+            )
+        prices = None
+        incumbent = start if start is not None and problem.keeps_limits(start) else None
+        if relaxed.row_dual is not None:
+            prices = form.prices(problem, relaxed.row_dual)
+            incumbent = _better(problem, incumbent, _rounded(problem, form, relaxed, prices, clock))
+        if self.mode == "lp" or relaxed.row_dual is None:
+            return self._held(problem, relaxed, prices, incumbent, options, clock)
+        return self._branched(problem, form, relaxed, prices, incumbent, options, clock)
+
+    @property
+    def _name(self) -> str:
+        return "highs" if self.mode == "mip" else "highs (lp)"
+
+    def _branched(
+        self,
+        problem: RoutingProblem,
+        form: LinearForm,
+        relaxed: HighsAnswer,
+        prices: Prices | None,
+        incumbent: Ints | None,
+        options: SolveOptions,
+        clock: Clock,
+    ) -> Solution:
+        if clock.expired:
+            return self._held(problem, relaxed, prices, incumbent, options, clock)
+        tell = options.progress
+
+        def report(objective: float, bound: float) -> None:
+            if tell is not None:
+                tell(Progress("branch and cut", objective, bound, clock.seconds))
+
+        answer = run_highs(
+            form,
+            integer=True,
+            time_limit=clock.left,
+            mip_rel_gap=options.mip_rel_gap,
+            mip_abs_gap=options.mip_abs_gap,
+            seed=options.seed,
+            threads=options.threads,
+            start=None if incumbent is None else form.columns_of(incumbent),
+            on_incumbent=report if tell is not None else None,
+        )
+        if answer.x is not None:
+            found = form.routing(answer.x, np.zeros(problem.n_queries, np.intp))
+            if not problem.keeps_limits(found) and prices is not None:
+                # HiGHS's tolerance is absolute; a limit may be a hair over its own.
+                mended = repair(problem, found, prices, clock)
+                found = found if mended is None else mended
+            if problem.keeps_limits(found):
+                incumbent = _better(problem, incumbent, found)
+        bound = max(answer.best_bound, relaxed.best_bound)
+        if answer.termination is Termination.INFEASIBLE and incumbent is None:
+            status, bound = Status.INFEASIBLE, math.inf
+        elif incumbent is None:
+            status = Status.UNKNOWN
+        else:
+            closed = answer.termination is Termination.OPTIMAL and (
+                options.mip_rel_gap <= 1e-9 or bound >= problem.value(incumbent)
+            )
+            status = Status.OPTIMAL if closed else Status.FEASIBLE
+        termination = answer.termination
+        if termination is Termination.OPTIMAL and status is Status.FEASIBLE:
+            termination = Termination.GAP
+        return Solution(
+            status=status,
+            termination=termination,
+            assignment=incumbent,
+            prices=prices,
+            best_bound=bound,
+            solver=self._name,
+            seconds=clock.seconds,
+            iterations=answer.iterations,
+        )
+
+    def _held(
+        self,
+        problem: RoutingProblem,
+        relaxed: HighsAnswer,
+        prices: Prices | None,
+        incumbent: Ints | None,
+        options: SolveOptions,
+        clock: Clock,
+    ) -> Solution:
+        """What the relaxation alone gives."""
+        termination = relaxed.termination
+        if termination is Termination.OPTIMAL:
+            termination = Termination.TIME_LIMIT if clock.expired else Termination.COMPLETED
+        status = Status.UNKNOWN
+        if incumbent is not None:
+            closed = options.closed(problem.value(incumbent), relaxed.best_bound)
+            status = Status.OPTIMAL if closed else Status.FEASIBLE
+        return Solution(
+            status=status,
+            termination=termination,
+            assignment=incumbent,
+            prices=prices,
+            best_bound=relaxed.best_bound,
+            solver=self._name,
+            seconds=clock.seconds,
+            iterations=relaxed.iterations,
+        )
+
+
+def _rounded(
+    problem: RoutingProblem, form: LinearForm, relaxed: HighsAnswer, prices: Prices, clock: Clock
+) -> Ints | None:
+    if relaxed.x is None:
+        return None
+    base = lagrangian(problem, prices).assignment
+    return repair(problem, form.routing(relaxed.x, base), prices, clock)
+
+
+def _better(problem: RoutingProblem, one: Ints | None, other: Ints | None) -> Ints | None:
+    held = [routing for routing in (one, other) if routing is not None]
+    return min(held, key=problem.value) if held else None
+
+
+def _ray(problem: RoutingProblem, options: SolveOptions, clock: Clock) -> Prices | None:
+    """Weights that prove infeasibility: duals of the program of least total violation."""
+    free = replace(problem, objective=np.where(np.isfinite(problem.objective), 0.0, np.inf))
+    form = linear_form(free)
+    answer = run_highs(
+        form.elastic(),
+        integer=False,
+        time_limit=clock.left,
+        seed=options.seed,
+        threads=options.threads,
+    )
+    if answer.row_dual is None:
+        return None
+    return form.prices(free, answer.row_dual)
