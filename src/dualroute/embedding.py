@@ -8,11 +8,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from dualroute.errors import MissingDependency, OptionError, TableError
 
@@ -86,9 +85,7 @@ class TfidfEmbedding:
         if len(texts) == 0:
             raise TableError("no text to learn an embedding from; give at least one")
         if len(texts) > self.sample:
-            chosen = np.random.default_rng(self.seed).choice(
-                len(texts), self.sample, replace=False
-            )
+            chosen = np.random.default_rng(self.seed).choice(len(texts), self.sample, replace=False)
             texts = [texts[i] for i in np.sort(chosen)]
         self._vectorizer, self._svd, self._fitted = None, None, True
         if not any(text.strip() for text in texts):

@@ -448,7 +448,8 @@ def _long(table: "_Table", asked: _Asked) -> Outcomes:
     roles = asked.roles(table, [name for name in table.names if name not in labels])
     numbers = asked.numbers(roles)
     _require(table, numbers, asked.attributes)
-    rows = table.read([asked.query, asked.model, *numbers, *asked.attributes], numbers)
+    wanted = [asked.query, asked.model, *numbers, *asked.attributes]
+    rows = table.read(wanted, set(numbers) - labels - set(asked.attributes))
     mend = "name it, or drop the row"
     names = rows.labels(asked.query, mend), rows.labels(asked.model, mend)
     values = rows.numbers({name: _rule(name, roles) for name in numbers})
@@ -481,7 +482,7 @@ def _long(table: "_Table", asked: _Asked) -> Outcomes:
             rows.fail(
                 name,
                 k,
-                f"query {_show(queries[of_query[k]])} has {_show(column[k])} here and "
+                f"query {_show(queries[int(of_query[k])])} has {_show(column[k])} here and "
                 f"{_show(column[before])} in row {rows.row(before)}; give a query one value",
             )
         groups[name] = _strings(column.gather(first))
@@ -511,7 +512,8 @@ def _wide(table: "_Table", asked: _Asked) -> Outcomes:
             )
     rules = {f"{j}|{name}": _rule(name, roles) for j in models for name in per_model}
     rules |= {name: _rule(name, roles) for name in per_query}
-    rows = table.read([asked.query, *rules, *asked.attributes], rules)
+    wanted = [asked.query, *rules, *asked.attributes]
+    rows = table.read(wanted, rules.keys() - {asked.query, *asked.attributes})
     names = rows.labels(asked.query, "name the query, or drop the row")
     values = rows.numbers(rules)
     _distinct(rows, asked.query, _codes(names)[0], names)
@@ -813,7 +815,7 @@ class _TextTable(_Table):
         if b"\n" not in content[:_HEADER_BYTES] and b"\r" in content[:_HEADER_BYTES]:
             content = content.replace(b"\r", b"\n")
         _check_text(source, content)
-        if not content.strip():
+        if not content or content.isspace():
             raise TableError(f"{source}: the file is empty; it needs a header in row 1 and rows")
         head = content[:_HEADER_BYTES].decode(errors="ignore")
         if head.lstrip()[:1] in ("{", "["):
@@ -830,7 +832,7 @@ class _TextTable(_Table):
         return cls(source, tuple(name.strip() for name in names), body, separator, row + 1)
 
     def _read(self, wanted: Sequence[str], numbers: Collection[str]) -> _Rows:
-        if not self.body.strip(b"\r\n"):
+        if not self.body or self.body.isspace():
             return _Rows(self.source, pl.DataFrame({name: [] for name in wanted}), self.first)
         # A number that cannot be read still leaves the cells, to say which one it is.
         return self._fast(wanted, numbers) or self._fast(wanted, ()) or self._walk(wanted)
@@ -856,9 +858,12 @@ class _TextTable(_Table):
         # The fast reader cuts long rows and fills short ones without a word.
         if _separators(self.body, self.separator) != (len(self.names) - 1) * frame.height:
             return None
-        # A cell such as " 0.5" may be missed by it.
-        if any(frame[place].null_count() for place, name in places.items() if name in numbers):
-            return None
+        # Nor does it keep the text of an empty cell, of " 0.5" or of 1e999.
+        for place, name in places.items():
+            if name in numbers and not (
+                frame[place].null_count() == 0 and frame[place].is_finite().all()
+            ):
+                return None
         return _Rows(self.source, frame.rename(places), self.first, strip=True)
 
     def _walk(self, wanted: Sequence[str]) -> _Rows:

@@ -74,7 +74,7 @@ class Workload:
 
 @cache
 def figures() -> tuple[Figure, ...]:
-    """The table behind the simulation: every model on every kind."""
+    """Read the table behind the simulation: every model on every kind."""
     table = files("dualroute").joinpath("data", "model_figures.csv").read_text("utf-8")
     return tuple(
         Figure(
@@ -182,7 +182,7 @@ def _note() -> str:
 
 
 def _count_tokens(text: str) -> int:
-    """Tokens by the common rule of four characters each."""
+    """Count tokens by the common rule of four characters each."""
     return -(-len(text) // 4)
 
 
@@ -273,27 +273,28 @@ def _texts(kind: Ints, level: Ints, words: np.random.Generator) -> Iterator[str]
     for start in range(0, kind.size, _CHUNK):
         part = slice(start, start + _CHUNK)
         numbers = words.integers(0, 2**31, (kind[part].size, _DRAWS), dtype=np.int32).tolist()
-        for k, step, drawn in zip(
-            kind[part].tolist(), level[part].tolist(), numbers, strict=True
-        ):
+        for k, step, drawn in zip(kind[part].tolist(), level[part].tolist(), numbers, strict=True):
             yield _KINDS[k].write(_Dice(drawn), step)
 
 
-_NAMES = (
+def _words(text: str) -> tuple[str, ...]:
+    """Split at spaces, or at commas where a phrase holds spaces."""
+    return tuple(text.split("," if "," in text else None))
+
+
+_NAMES = _words(
     "Amara Bruno Chidi Dalia Emil Farah Goran Hana Ivo Jun Kofi Leila Marek Nadia Omar Petra Quinn "
     "Rosa Samir Tove Uma Viktor Wanda Ximena Yusuf Zofia Anselm Bettina Cyrus Delphine Edda Fabian"
-).split()
-_GOODS = (
+)
+_GOODS = _words(
     "pears notebooks marbles candles tickets postcards muffins bolts tiles seedlings stamps mugs "
     "ribbons batteries puzzles lanterns kites beads magnets buttons spoons jars badges scarves"
-).split()
-_PLACES = "market,school fair,workshop,library,bakery,harbour shop,allotment,museum,station".split(
-    ","
 )
+_PLACES = _words("market,school fair,workshop,library,bakery,harbour shop,allotment,museum,station")
 
 
 def _arithmetic(dice: _Dice, level: int) -> str:
-    """A word problem of ``level + 1`` steps, with numbers that grow."""
+    """Tell a word problem of ``level + 1`` steps, with numbers that grow."""
     who, friend = dice.some(_NAMES, 2)
     goods = dice.one(_GOODS)
     size = (12, 20, 40, 60, 100, 250, 600, 1500)[level]
@@ -324,12 +325,13 @@ def _arithmetic(dice: _Dice, level: int) -> str:
     return f"At the {dice.one(_PLACES)}, {who} starts with {start} {goods}. {told} {asked}"
 
 
-_WORDS = "amber birch cobalt delta ember fjord grove heron indigo jasper krill lotus maple".split()
+_IDENTIFIERS = _words("run fold mix scan pack walk f g h xs ys data k m step")
+_WORDS = _words("amber birch cobalt delta ember fjord grove heron indigo jasper krill lotus maple")
 
 
 def _code_output(dice: _Dice, level: int) -> str:
-    """A Python function of ``level + 1`` statements, loops nested deeper as it grows."""
-    name, data, key = dice.some("run fold mix scan pack walk f g h xs ys data k m step".split(), 3)
+    """Write a Python function of ``level + 1`` statements, loops nested deeper as it grows."""
+    name, data, key = dice.some(_IDENTIFIERS, 3)
     length = dice.between(3, 4 + level)
     textual = dice.below(3) == 0
     if textual:
@@ -369,8 +371,8 @@ _SUBJECTS = (
     ("everyday biology", "artery,chlorophyll,enzyme,neuron,pollen,tendon,vaccine,mitochondrion"),
     ("school physics", "friction,refraction,momentum,resistor,pressure,pendulum,buoyancy,torque"),
     ("world history", "armistice,caravan,dynasty,enclosure,guild,mandate,partition,suffrage"),
-    ("high-school chemistry", "catalyst,isotope,titration,electrolyte,oxidation,ester,alloy,buffer"),
-    ("microeconomics", "monopoly,elasticity,externality,subsidy,oligopoly,surplus,tariff,arbitrage"),
+    ("high-school chemistry", "catalyst,isotope,titration,electrolyte,oxidation,ester,alloy,ion"),
+    ("microeconomics", "monopoly,elasticity,externality,subsidy,oligopoly,surplus,tariff,margin"),
     ("sociology", "anomie,cohort,deviance,habitus,stratification,socialisation,stigma,bureaucracy"),
     ("computer networks", "checksum,handshake,latency,multicast,subnet,congestion,proxy,datagram"),
     ("clinical medicine", "ischaemia,murmur,oedema,sepsis,stenosis,jaundice,embolism,nephritis"),
@@ -387,12 +389,12 @@ _SUBJECTS = (
     ("algebraic topology", "cup product,spectral sequence,fibration,Steenrod square,loop space,"
      "Eilenberg-MacLane space,cobordism,Postnikov tower"),
 )  # fmt: skip
-_TERMS = tuple((subject, tuple(terms.split(","))) for subject, terms in _SUBJECTS)
+_TERMS = tuple((subject, _words(terms)) for subject, terms in _SUBJECTS)
 _RARITY = ("introductory", "general", "intermediate", "advanced")
 
 
 def _knowledge(dice: _Dice, level: int) -> str:
-    """Four choices on a subject that grows rarer."""
+    """Ask for one of four choices on a subject that grows rarer."""
     subject, terms = _TERMS[2 * level + dice.below(2)]
     about, *options = dice.some(terms, 5)
     stem = dice.one(
@@ -404,7 +406,7 @@ def _knowledge(dice: _Dice, level: int) -> str:
             f"In a textbook chapter on {about}, which of these is treated as its cause?",
             f"Which statement about {about} is false if it replaces the word with one of these?",
             f"Historically, the study of {about} led to which of these?",
-            f"Which of these would {dice.one(_NAMES)} look up next to learn how {about} is measured?",
+            f"Which of these would {dice.one(_NAMES)} look up next to see how {about} arises?",
         )
     )
     letters = "\n".join(f"({c}) {option}" for c, option in zip("ABCD", options, strict=True))
@@ -413,17 +415,17 @@ def _knowledge(dice: _Dice, level: int) -> str:
 
 _FEATURES = {
     "name": _NAMES[:12],
-    "pet": "cat dog heron rabbit horse parrot turtle goldfish".split(),
-    "drink": "tea milk coffee water juice cocoa cider lemonade".split(),
-    "colour": "red blue green white yellow purple orange grey".split(),
-    "job": "baker pilot nurse painter lawyer tailor miller plumber".split(),
-    "flower": "rose tulip daisy lily iris orchid poppy violet".split(),
+    "pet": _words("cat dog heron rabbit horse parrot turtle goldfish"),
+    "drink": _words("tea milk coffee water juice cocoa cider lemonade"),
+    "colour": _words("red blue green white yellow purple orange grey"),
+    "job": _words("baker pilot nurse painter lawyer tailor miller plumber"),
+    "flower": _words("rose tulip daisy lily iris orchid poppy violet"),
 }
 _GRIDS = ((2, 2), (2, 3), (3, 2), (3, 3), (4, 3), (4, 4), (5, 4), (6, 5))
 
 
 def _logic_grid(dice: _Dice, level: int) -> str:
-    """A row of houses with a hidden arrangement; clues are true of it, grids grow to 6 x 5."""
+    """Describe a row of houses with a hidden arrangement; clues are true of it, grids grow to 6 x 5."""
     houses, count = _GRIDS[level]
     features = ["name", *dice.some(tuple(_FEATURES)[1:], count - 1)]
     lives = {feature: dice.some(_FEATURES[feature], houses) for feature in features}
@@ -451,7 +453,7 @@ def _logic_grid(dice: _Dice, level: int) -> str:
     )
 
 
-_CITIES = "Lisbon Osaka Nairobi Quito Tallinn Hanoi Toronto Bergen Accra Perth Lyon Tunis".split()
+_CITIES = _words("Lisbon Osaka Nairobi Quito Tallinn Hanoi Toronto Bergen Accra Perth Lyon Tunis")
 _CALLS = (
     ("get_weather(city: str, days: int)", "the weather in {city} for the next {n} days"),
     ("book_table(place: str, people: int, hour: int)", "a table in {city} for {n} at {m} o'clock"),
@@ -471,7 +473,7 @@ _CALLS = (
 
 
 def _function_call(dice: _Dice, level: int) -> str:
-    """Requests over functions on offer: from one of one to four calls out of eight."""
+    """Ask for calls of functions on offer: from one of one to four calls out of eight."""
     calls, offered = ((1, 1), (1, 2), (1, 4), (2, 2), (2, 4), (3, 4), (3, 6), (4, 8))[level]
     pool = list(_CALLS)
     picked = [pool.pop(dice.below(len(pool))) for _ in range(offered)]

@@ -1,0 +1,1 @@
+"""Where a pass over the table runs; solvers see only what `local.LocalEngine` offers."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
-from typing_extensions import Self
 
 from dualroute.errors import OptionError, TableError
 from dualroute.outcomes import Outcomes
@@ -38,7 +38,7 @@ class Mean:
         return self
 
     def predict(self, texts: Sequence[str]) -> Outcomes:
-        """The means, as ``(1, m)`` columns of a table of ``len(texts)`` queries.
+        """Predict the means, as ``(1, m)`` columns of a table of ``len(texts)`` queries.
 
         Raises
         ------

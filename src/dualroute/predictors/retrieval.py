@@ -3,11 +3,10 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 from dualroute.arrays import Floats, Ints
 from dualroute.embedding import Embedding, TfidfEmbedding
@@ -49,7 +48,7 @@ class Retrieval:
 
     neighbours: int = 64
     shrinkage: float = 1.0
-    power: float = 2.0
+    power: float = 4.0
     embedding: Embedding = field(default_factory=TfidfEmbedding)
     _fitted: Embedding | None = field(default=None, init=False, repr=False, compare=False)
     _stored: NDArray[np.float32] = field(
@@ -95,7 +94,7 @@ class Retrieval:
         return self
 
     def predict(self, texts: Sequence[str]) -> Outcomes:
-        """Predicted outcomes: a column that was the same for every query stays so.
+        """Predict outcomes: a column that was the same for every query stays so.
 
         Raises
         ------
@@ -130,7 +129,7 @@ class Retrieval:
         return replace(history, columns={**columns, **same}, queries=np.arange(n), attributes={})
 
     def _nearest(self, vectors: NDArray[np.float32]) -> tuple[Ints, Floats]:
-        """The nearest stored queries of each vector and their weights, both ``(c, k)``."""
+        """Find the nearest stored queries of each vector and their weights, both ``(c, k)``."""
         stored = self._stored.shape[0]
         cosine = vectors @ self._stored.T
         k = min(self.neighbours, stored)
@@ -138,15 +137,14 @@ class Retrieval:
         key = np.rint(cosine * np.float32(1 / _TIE)).astype(np.int64)
         key *= -stored
         key += np.arange(stored)
-        nearest = np.arange(stored)[None, :].repeat(vectors.shape[0], axis=0)
-        if k < stored:
-            nearest = np.argpartition(key, k - 1, axis=1)[:, :k]
-        nearest = np.sort(nearest, axis=1)
+        nearest = np.sort(np.argpartition(key, k - 1, axis=1)[:, :k], axis=1)
         similar = np.take_along_axis(cosine, nearest, axis=1).astype(np.float64)
         # Zero to the power zero is one: what is not similar must not count.
         weight = np.where(similar > _TIE, np.maximum(similar, 0) ** self.power, 0.0)
         return nearest, weight
 
     def _shrunk(self, grid: Floats, nearest: Ints, weight: Floats, mean: Floats) -> Any:
-        total = np.einsum("ck,ckj->cj", weight, grid[nearest])
-        return (total + self.shrinkage * mean) / (weight.sum(axis=1, keepdims=True) + self.shrinkage)
+        total = np.matmul(weight[:, None, :], grid[nearest])[:, 0]
+        return (total + self.shrinkage * mean) / (
+            weight.sum(axis=1, keepdims=True) + self.shrinkage
+        )

@@ -1,0 +1,252 @@
+"""The native solver: Lagrangian dual decomposition, from cold prices to a routing with a bound.
+
+`ascent` climbs the smoothed dual, `polish` takes it to the optimum of the linear relaxation,
+rounding turns that into a routing that keeps every limit, and `core` settles the few queries
+that could still be routed better.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dualroute.arrays import Floats, Ints
+from dualroute.engines.local import LocalEngine
+from dualroute.errors import OptionError
+from dualroute.problem import Prices, RoutingProblem
+from dualroute.rounding import improve, repair
+from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
+from dualroute.solvers.lagrangian.ascent import ascend
+from dualroute.solvers.lagrangian.core import search_core
+from dualroute.solvers.lagrangian.polish import Box, polish
+
+_EXACT = 1e-12
+_OPTIMAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Lagrangian:
+    """Native Lagrangian dual decomposition: exact dual, certified gap, small exact core.
+
+    Attributes
+    ----------
+    core_pairs
+        Largest program handed to HiGHS to settle what the dual leaves open; 0 for none.
+    core_time_limit
+        Seconds for that.
+    """
+
+    core_pairs: int = 20_000
+    core_time_limit: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.core_pairs < 0 or not self.core_time_limit > 0:
+            raise OptionError("core_pairs is at least 0 and core_time_limit above 0")
+
+    def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
+        """Search within the options; on Ctrl-C, what was found so far."""
+        search = _Search(problem, options, Clock(options.time_limit))
+        try:
+            termination = self._run(search)
+        except KeyboardInterrupt:
+            termination = Termination.INTERRUPTED
+        return search.solution(termination)
+
+    def _run(self, search: "_Search") -> Termination:
+        problem, options, clock = search.problem, search.options, search.clock
+        start = options.checked_start(problem)
+        if start is not None and problem.keeps_limits(start):
+            search.offer(improve(problem, start, clock), "start")
+        engine = LocalEngine(problem)
+        exact = problem.n_rows == 0
+        votes = search.ascend(engine)
+        if not exact:
+            polished = polish(
+                engine,
+                engine.scaled(search.prices),
+                ceiling=_worst(problem) * engine.value_scale,
+                relative=_EXACT,
+                clock=replace(clock, time_limit=0.7 * clock.time_limit),
+                tell=search.teller(engine, "polish"),
+            )
+            search.passes += polished.passes
+            if polished.unbounded and search.find_ray():
+                return Termination.INFEASIBLE
+            exact, votes = polished.exact, polished.votes
+        for wish in (votes, search.cheapest()):
+            if not search.closed:
+                search.round(wish)
+        if search.closed:
+            return search.gap_reached()
+        if not exact and search.incumbent is None and search.find_ray():
+            return Termination.INFEASIBLE
+        settled = self._settle(search, engine, votes)
+        if search.closed:
+            return search.gap_reached()
+        if clock.expired:
+            return Termination.TIME_LIMIT
+        if search.incumbent is None and exact and search.find_ray():
+            return Termination.INFEASIBLE
+        return Termination.GAP if settled else Termination.COMPLETED
+
+    def _settle(self, search: "_Search", engine: LocalEngine, votes: Ints) -> bool:
+        """Hand the core to HiGHS: a neighbourhood first when the whole is too large."""
+        if self.core_pairs == 0:
+            return False
+        for _ in range(2):
+            if search.closed or search.clock.expired:
+                break
+            held = search.incumbent
+            answer = search_core(
+                engine,
+                search.prices,
+                gap=search.gap,
+                base=votes if held is None else held,
+                feasible=held is not None,
+                most_pairs=self.core_pairs,
+                options=search.options,
+                clock=Clock(min(search.clock.left, self.core_time_limit)),
+            )
+            if answer.assignment is not None:
+                search.offer(answer.assignment, "core")
+            if answer.complete:
+                search.claim(answer.best_bound)
+                break
+        return search.closed
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """What is held at any moment, so that an interruption loses nothing."""
+
+    problem: RoutingProblem
+    options: SolveOptions
+    clock: Clock
+    incumbent: Ints | None = None
+    objective: float = math.inf
+    bound: float = -math.inf
+    claimed: float = -math.inf
+    passes: float = 0.0
+    ray: Prices | None = None
+    prices: Prices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prices = Prices.of(self.problem, np.zeros(self.problem.n_rows))
+
+    @property
+    def best_bound(self) -> float:
+        return max(self.bound, self.claimed)
+
+    @property
+    def gap(self) -> float:
+        return self.objective - self.bound
+
+    @property
+    def closed(self) -> bool:
+        if self.incumbent is None:
+            return False
+        near = self.objective - self.best_bound <= _OPTIMAL * abs(self.objective)
+        return near or self.options.closed(self.objective, self.best_bound)
+
+    def gap_reached(self) -> Termination:
+        near = self.objective - self.best_bound <= _OPTIMAL * abs(self.objective)
+        return Termination.OPTIMAL if near else Termination.GAP
+
+    def ascend(self, engine: LocalEngine) -> Ints:
+        tell = self.teller(engine, "ascent")
+        start = np.zeros(self.problem.n_rows)
+        tell(start, engine.cuts(start, np.array([0, self.problem.n_queries])).value)
+        self.passes += 1
+        if self.problem.n_rows:
+            climbed = ascend(
+                engine,
+                start,
+                seed=self.options.seed,
+                clock=replace(self.clock, time_limit=0.5 * self.clock.time_limit),
+                tell=tell,
+            )
+            self.passes += climbed.passes
+        return self.cheapest()
+
+    def cheapest(self) -> Ints:
+        """Each query on its cheapest model at the prices held."""
+        from dualroute.problem import lagrangian
+
+        return lagrangian(self.problem, self.prices).assignment
+
+    def teller(self, engine: LocalEngine, phase: str):  # type: ignore[no-untyped-def]
+        def tell(scaled: Floats, value: float) -> None:
+            if value / engine.value_scale > self.bound:
+                self.bound = value / engine.value_scale
+                self.prices = engine.prices(scaled)
+                self.report(phase)
+
+        return tell
+
+    def offer(self, routing: Ints, phase: str) -> None:
+        value = self.problem.value(routing)
+        if value < self.objective:
+            self.incumbent, self.objective = routing, value
+            self.report(phase)
+
+    def claim(self, bound: float) -> None:
+        self.claimed = min(bound, self.objective)
+
+    def round(self, wish: Ints) -> None:
+        routed = repair(self.problem, wish, self.prices, self.clock)
+        if routed is not None:
+            self.offer(improve(self.problem, routed, self.clock), "rounding")
+
+    def find_ray(self) -> bool:
+        """Look for weights that prove the limits contradictory: the dual with no objective."""
+        objective = np.where(np.isfinite(self.problem.objective), 0.0, np.inf)
+        engine = LocalEngine(replace(self.problem, objective=objective))
+        found = polish(
+            engine,
+            np.zeros(self.problem.n_rows),
+            ceiling=math.inf,
+            relative=_EXACT,
+            clock=self.clock,
+            tell=lambda scaled, value: None,
+            box=Box(most=1.0, radius=1.0),
+        )
+        self.passes += found.passes
+        if found.value > 1e-12:
+            self.ray = engine.prices(found.scaled)
+        return self.ray is not None
+
+    def report(self, phase: str) -> None:
+        if self.options.progress is not None:
+            self.options.progress(
+                Progress(phase, self.objective, self.best_bound, self.clock.seconds)
+            )
+
+    def solution(self, termination: Termination) -> Solution:
+        if termination is Termination.INFEASIBLE:
+            status = Status.INFEASIBLE
+        elif self.incumbent is None:
+            status = Status.UNKNOWN
+        else:
+            near = self.objective - self.best_bound <= _OPTIMAL * abs(self.objective)
+            status = Status.OPTIMAL if near else Status.FEASIBLE
+        return Solution(
+            status=status,
+            termination=termination,
+            assignment=self.incumbent,
+            prices=self.prices,
+            ray=self.ray,
+            best_bound=math.inf if status is Status.INFEASIBLE else self.best_bound,
+            solver="lagrangian",
+            seconds=self.clock.seconds,
+            iterations=math.ceil(self.passes),
+        )
+
+
+def _worst(problem: RoutingProblem) -> float:
+    """What no routing can exceed: every query on its dearest allowed model."""
+    total = 0.0
+    for block in problem.blocks():
+        part = problem.objective[block]
+        total += float(np.where(np.isfinite(part), part, -np.inf).max(axis=1).sum())
+    return total + 1e-9 * abs(total)

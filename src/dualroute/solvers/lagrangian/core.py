@@ -1,0 +1,130 @@
+"""The core: the few pairs that a better routing could use, solved exactly in HiGHS.
+
+A pair whose reduced cost exceeds ``objective - bound`` is in no better routing, for any prices
+(the gap identity), so a program on the remaining pairs loses nothing. Where those are still
+too many, the pairs of smallest reduced cost make a neighbourhood that is searched instead.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dualroute.arrays import Bools, Ints
+from dualroute.engines.local import LocalEngine
+from dualroute.highs import run_highs
+from dualroute.linear import linear_form
+from dualroute.problem import Prices
+from dualroute.rounding import repair
+from dualroute.solver import Clock, SolveOptions, Termination
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoreAnswer:
+    """What the core gave.
+
+    Attributes
+    ----------
+    assignment
+        A routing that keeps every limit, or None.
+    best_bound
+        HiGHS's bound on the whole problem, ``-inf`` where the core was only a neighbourhood.
+    complete
+        Whether no pair of a better routing was left out.
+    """
+
+    assignment: Ints | None
+    best_bound: float
+    complete: bool
+
+
+def search_core(
+    engine: LocalEngine,
+    prices: Prices,
+    *,
+    gap: float,
+    base: Ints,
+    feasible: bool,
+    most_pairs: int,
+    options: SolveOptions,
+    clock: Clock,
+) -> CoreAnswer:
+    """Search the pairs of small reduced cost around a routing.
+
+    Parameters
+    ----------
+    prices
+        Good prices, in the problem's own units.
+    gap
+        ``objective - bound`` of the best routing; ``inf`` without one.
+    base
+        A routing, shape ``(n,)``: where queries outside the core stay.
+    feasible
+        Whether `base` keeps every limit.
+    most_pairs
+        Largest program to hand over.
+    """
+    problem = engine.problem
+    scaled = engine.scaled(prices)
+    # A hair more than the gap: reduced costs are rounded too.
+    pairs = engine.core(scaled, gap * (1 + 1e-9) + 1e-15 * abs(gap)) if np.isfinite(gap) else None
+    complete = pairs is not None and _columns(pairs) <= most_pairs
+    if not complete:
+        pairs = _neighbourhood(engine, scaled, most_pairs, options.seed)
+    assert pairs is not None
+    pairs[np.arange(problem.n_queries), base] = True
+    pairs[pairs.sum(axis=1) == 1] = False
+    if not pairs.any():
+        bound = problem.value(base) if complete and feasible else -np.inf
+        return CoreAnswer(base if feasible else None, bound, complete)
+    form = linear_form(problem, pairs, base)
+    answer = run_highs(
+        form,
+        integer=True,
+        time_limit=clock.left,
+        mip_rel_gap=options.mip_rel_gap,
+        mip_abs_gap=options.mip_abs_gap,
+        seed=options.seed,
+        threads=options.threads,
+        start=form.columns_of(base) if feasible else None,
+    )
+    routed = base if feasible else None
+    if answer.x is not None:
+        found = form.routing(answer.x, base)
+        if not problem.keeps_limits(found):
+            mended = repair(problem, found, prices, clock)
+            found = found if mended is None else mended
+        if problem.keeps_limits(found) and (
+            routed is None or problem.value(found) < problem.value(routed)
+        ):
+            routed = found
+    bound = -np.inf
+    if complete:
+        bound = answer.best_bound
+        if answer.termination is Termination.INFEASIBLE:  # nothing better in the core
+            bound = problem.value(base)
+    return CoreAnswer(routed, bound, complete)
+
+
+def _columns(pairs: Bools) -> int:
+    counts = pairs.sum(axis=1)
+    return int(counts[counts > 1].sum())
+
+
+def _neighbourhood(engine: LocalEngine, scaled: np.ndarray, most: int, seed: int) -> Bools:
+    """About ``most`` pairs of smallest reduced cost, by queries when ties are too many."""
+    tight = engine.core(scaled, 0.0)
+    reach = 1.0 / (engine.value_scale * engine.problem.n_queries)
+    pairs = tight
+    for exponent in range(-12, 3):
+        wider = engine.core(scaled, reach * 10.0**exponent)
+        if _columns(wider) > most:
+            break
+        pairs = wider
+    if _columns(pairs) > most:
+        counts = pairs.sum(axis=1)
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(counts > 1))
+        kept = order[np.cumsum(counts[order]) <= most]
+        chosen = np.zeros(counts.size, bool)
+        chosen[kept] = True
+        pairs = pairs & chosen[:, None]
+    return pairs

@@ -1,0 +1,215 @@
+"""A cutting-plane polish that reaches the optimum of the linear relaxation, ties or not.
+
+The queries are split into blocks; every pass adds one supporting plane per block to a small
+master LP over (prices, block values), solved in HiGHS inside a box around the best prices that
+grows on ascent and shrinks otherwise (the disaggregated bundle method in the infinity norm;
+Kelley 1960, doi:10.1137/0108053; Marsten, Hogan & Blankenship 1975, doi:10.1287/opre.23.3.389).
+The master's value with an inactive box is an upper bound on the dual: when it meets the best
+value, primal and dual agree, and the master's own duals mix the planes into a fractional routing.
+"""
+
+import math
+from dataclasses import dataclass
+
+import highspy
+import numpy as np
+
+from dualroute.arrays import Floats, Ints
+from dualroute.engines.local import Cuts, LocalEngine
+from dualroute.solver import Clock
+from dualroute.solvers.lagrangian.ascent import Tell
+
+_MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
+_MAX_PASSES = 400
+_LARGEST_PRICE = 1e7
+_STALE = 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Polished:
+    """Where the polish ended; all numbers scaled.
+
+    Attributes
+    ----------
+    scaled
+        Best prices, shape ``(K,)``.
+    value
+        The Lagrangian there.
+    upper
+        No prices do better than this within the box last used; `inf` before the first master.
+    exact
+        Whether `value` meets the upper bound with the box inactive: the LP optimum.
+    unbounded
+        Whether the dual rose above every possible routing: the limits contradict each other.
+    votes
+        Model with the largest share in the master's mix, shape ``(n,)``.
+    passes
+        Full passes made.
+    """
+
+    scaled: Floats
+    value: float
+    upper: float
+    exact: bool
+    unbounded: bool
+    votes: Ints
+    passes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """Limits on the prices of the master.
+
+    Attributes
+    ----------
+    most
+        Largest scaled price.
+    radius
+        First half-width of the trust region.
+    """
+
+    most: float = _LARGEST_PRICE
+    radius: float = 0.1
+
+
+def polish(
+    engine: LocalEngine,
+    start: Floats,
+    *,
+    ceiling: float,
+    relative: float,
+    clock: Clock,
+    tell: Tell,
+    box: Box | None = None,
+) -> Polished:
+    """Climb from good prices to the optimum of the linear relaxation.
+
+    Parameters
+    ----------
+    engine
+        Over all queries.
+    start
+        Scaled prices, shape ``(K,)``.
+    ceiling
+        A scaled value that no routing exceeds; a dual above it proves infeasibility.
+    relative
+        Stop when the value is this close to its upper bound, relative to its size.
+    tell
+        Called with the prices and the scaled value of each new best.
+    """
+    box = box or Box()
+    n = engine.problem.n_queries
+    edges = np.linspace(0, n, min(n, max(32, min(128, n // 16))) + 1).astype(int)
+    best = np.minimum(start, box.most)
+    cuts = engine.cuts(best, edges)
+    value, passes, radius = cuts.value, 1, box.radius
+    master = _Master(engine.limit, edges.size - 1)
+    kept: list[Cuts] = [cuts]
+    master.add(cuts)
+    upper, exact = math.inf, False
+    while passes < _MAX_PASSES and not clock.expired and value <= ceiling:
+        solved = master.solve(np.maximum(best - radius, 0.0), np.minimum(best + radius, box.most))
+        if solved is None:
+            break
+        trial, upper = solved
+        promise = upper - value
+        at_edge = (trial >= best + 0.999 * radius) | (trial <= best - 0.999 * radius)
+        inside = not bool((at_edge & (trial > 0) & (trial < box.most)).any())
+        if promise <= relative * max(abs(value), 1e-12):
+            if inside or radius >= box.most:
+                exact = True
+                break
+            radius = min(radius * 10, box.most)
+            continue
+        cuts = engine.cuts(trial, edges)
+        passes += 1
+        kept.append(cuts)
+        master.add(cuts)
+        gained = cuts.value - value
+        if gained > 0:
+            best, value = trial, cuts.value
+            tell(best, value)
+            if gained >= 0.3 * promise and not inside:
+                radius = min(2 * radius, box.most)
+        if gained < 0.05 * promise:
+            radius = max(0.5 * radius, 1e-9)
+    return Polished(
+        scaled=best,
+        value=value,
+        upper=upper,
+        exact=exact,
+        unbounded=value > ceiling,
+        votes=_votes(master.weights(), kept, edges, engine.problem.n_models),
+        passes=passes,
+    )
+
+
+class _Master:
+    """The LP over (prices, block values); rows are planes, added pass by pass."""
+
+    def __init__(self, limit: Floats, n_blocks: int) -> None:
+        self._k, self._blocks, self._cuts = limit.size, n_blocks, 0
+        lp = highspy.Highs()
+        lp.silent()
+        lp.setOptionValue("primal_feasibility_tolerance", 1e-10)
+        lp.setOptionValue("dual_feasibility_tolerance", 1e-10)
+        lp.resetGlobalScheduler(True)
+        lp.setOptionValue("threads", 1)
+        lp.changeObjectiveSense(highspy.ObjSense.kMaximize)
+        columns = limit.size + n_blocks
+        lp.addVars(columns, np.full(columns, -highspy.kHighsInf), np.full(columns, highspy.kHighsInf))
+        cost = np.r_[-limit, np.ones(n_blocks)]
+        lp.changeColsCost(columns, np.arange(columns, dtype=np.int32), cost)
+        self._lp = lp
+
+    def add(self, cuts: Cuts) -> None:
+        """One row per block: block value minus use times prices is at most the plane's cost."""
+        blocks, k = self._blocks, self._k
+        index = np.hstack([np.tile(np.arange(k), (blocks, 1)), k + np.arange(blocks)[:, None]])
+        value = np.hstack([-cuts.use, np.ones((blocks, 1))])
+        self._lp.addRows(
+            blocks,
+            np.full(blocks, -highspy.kHighsInf),
+            cuts.cost * _MAGNIFY,
+            value.size,
+            np.arange(blocks, dtype=np.int32) * (k + 1),
+            index.ravel().astype(np.int32),
+            value.ravel(),
+        )
+        self._cuts += 1
+
+    def solve(self, low: Floats, high: Floats) -> tuple[Floats, float] | None:
+        """Best prices inside the box, and the master's value; None if HiGHS fails."""
+        columns = np.arange(self._k, dtype=np.int32)
+        self._lp.changeColsBounds(self._k, columns, low * _MAGNIFY, high * _MAGNIFY)
+        self._lp.run()
+        if self._lp.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        prices = np.asarray(self._lp.getSolution().col_value[: self._k]) / _MAGNIFY
+        value = float(self._lp.getInfo().objective_function_value) / _MAGNIFY
+        return np.clip(prices, low, high), value
+
+    def weights(self) -> Floats:
+        """Share of each plane in the mix, shape ``(passes, blocks)``; each column sums to 1."""
+        solution = self._lp.getSolution()
+        shape = (self._cuts, self._blocks)
+        if not solution.dual_valid or len(solution.row_dual) != self._cuts * self._blocks:
+            share = np.zeros(shape)
+            share[-1] = 1.0
+            return share
+        return np.abs(np.asarray(solution.row_dual)).reshape(shape)
+
+
+def _votes(weights: Floats, kept: list[Cuts], edges: Ints, n_models: int) -> Ints:
+    """Model with the most weight per query; ties go to the lowest index."""
+    n = int(edges[-1])
+    if weights.shape[0] < len(kept):  # the last planes came after the last master
+        weights = np.vstack([weights, np.zeros((len(kept) - weights.shape[0], weights.shape[1]))])
+    votes = np.empty(n, np.int32)
+    for b, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        tally = np.zeros((stop - start, n_models))
+        lines = np.arange(stop - start)
+        for c in np.flatnonzero(weights[:, b] > 1e-12):
+            tally[lines, kept[c].assignment[start:stop]] += weights[c, b]
+        votes[start:stop] = tally.argmax(axis=1)
+    return votes
