@@ -503,6 +503,8 @@ def test_pandas_frames():
     outcomes = outcomes_from_frame(pandas.DataFrame(table))
     assert outcomes.column("cost").tolist() == [[1.5, 2]]
     assert outcomes.queries.tolist() == ["1"]
+    mixed = pandas.DataFrame(table | {"cost": [1.5, "x"]})
+    assert "column 'cost', row 2: found 'x'" in message_of(lambda: outcomes_from_frame(mixed))
 
 
 @pytest.mark.parametrize(

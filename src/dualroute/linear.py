@@ -126,9 +126,7 @@ def linear_form(
         k_values.append(usage[taken])
         start += rows.n_pools
 
-    # Half the tolerance is left to the solver's own, so that what it calls feasible is.
-    limit = problem.limit
-    upper = limit + 0.5 * problem.tolerance * np.abs(limit)
+    upper = problem.target
     offset = 0.0
     if base is not None and free.size < problem.n_queries:
         fixed = np.ones(problem.n_queries, bool)

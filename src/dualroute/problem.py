@@ -19,6 +19,7 @@ from dualroute.arrays import Bools, Floats, Ints, at, exact_sum, exact_sums, par
 from dualroute.errors import ProblemError
 
 FEASIBILITY_TOLERANCE = 1e-9
+_ROUNDING = 1e-12
 _BLOCK = 4096  # queries per block of a pass: a few hundred kB, so that temporaries stay in cache
 
 
@@ -186,10 +187,13 @@ class RoutingProblem:
         return np.concatenate([np.empty(0), *(rows.limit for rows in self.rows)])
 
     @property
-    def ceiling(self) -> Floats:
-        """The most each row accepts, tolerance included, shape ``(K,)``."""
+    def target(self) -> Floats:
+        """What solvers aim at: the limits, with room for the rounding of a sum, ``(K,)``.
+
+        The tolerance forgives rounding; it is not there to be used up.
+        """
         limit = self.limit
-        return limit + self.tolerance * np.abs(limit)
+        return limit + min(self.tolerance, _ROUNDING) * np.abs(limit)
 
     def split(self, vector: Floats) -> tuple[Floats, ...]:
         """A vector ``(K,)`` as one array per family."""

@@ -53,9 +53,8 @@ def repair(
     numpy.ndarray or None
         Shape ``(n,)``; None if none was found, which proves nothing.
     """
-    for guard in (0.5 * problem.tolerance, -1e-12):
-        # Loads are tracked in floating point; the second guard makes room for its error.
-        ceiling = problem.limit + guard * np.abs(problem.limit)
+    # Loads are tracked in floating point; the second ceiling makes room for its error.
+    for ceiling in (problem.target, problem.limit - 1e-12 * np.abs(problem.limit)):
         routed, vector = assignment, prices.vector
         for _ in range(_REPRICINGS):
             routed, load = _unload(problem, routed, Prices.of(problem, vector), ceiling, clock)
@@ -81,7 +80,7 @@ def improve(
     numpy.ndarray
         Shape ``(n,)``; it keeps every limit whenever ``assignment`` does.
     """
-    ceiling = problem.limit + 0.5 * problem.tolerance * np.abs(problem.limit)
+    ceiling = problem.target
     free = Prices.of(problem, np.zeros(problem.n_rows))
     routed = assignment.copy()
     load = problem.use(routed)

@@ -939,10 +939,9 @@ class _FrameTable(_Table):
             chosen = self.frame.select(*wanted)
             try:
                 frame = chosen.to_polars()
-            except ImportError:  # pandas reaches polars through pyarrow, which may be absent
-                frame = pl.DataFrame(
-                    [pl.Series(name, chosen.get_column(name).to_list()) for name in wanted]
-                )
+            except Exception:
+                # pandas without pyarrow, or a column of mixed types: cell by cell.
+                frame = pl.DataFrame([_mixed(name, chosen[name].to_list()) for name in wanted])
         except Exception as error:
             raise TableError(
                 f"{self.source}: columns {_listed(wanted)} cannot be read ({_reason(error)}); "
@@ -1087,6 +1086,13 @@ def _separators(body: bytes, separator: str) -> int:
         return -1
     found = np.flatnonzero(text == mark)
     return int(np.count_nonzero(np.searchsorted(quotes, found) % 2 == 0))
+
+
+def _mixed(name: str, cells: Sequence[Any]) -> pl.Series:
+    try:
+        return pl.Series(name, cells)
+    except (TypeError, pl.exceptions.PolarsError):
+        return pl.Series(name, [None if cell is None else str(cell) for cell in cells])
 
 
 def _scan(place: Path | bytes) -> pl.LazyFrame:

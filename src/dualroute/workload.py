@@ -13,7 +13,7 @@ routing, not for grading: no answer key exists.
 References
 ----------
 .. [1] Birnbaum (1968), Some latent trait models, in Lord & Novick, Statistical theories of
-   mental test scores, chapter 17.
+   mental test scores, chapters 17-20.
 """
 
 import csv
@@ -425,7 +425,7 @@ _GRIDS = ((2, 2), (2, 3), (3, 2), (3, 3), (4, 3), (4, 4), (5, 4), (6, 5))
 
 
 def _logic_grid(dice: _Dice, level: int) -> str:
-    """Describe a row of houses with a hidden arrangement; clues are true of it, grids grow to 6 x 5."""
+    """Describe houses in a row by clues true of a hidden arrangement; grids grow to 6 x 5."""
     houses, count = _GRIDS[level]
     features = ["name", *dice.some(tuple(_FEATURES)[1:], count - 1)]
     lives = {feature: dice.some(_FEATURES[feature], houses) for feature in features}

@@ -43,7 +43,7 @@ class Retrieval:
 
     References
     ----------
-    .. [1] Mei et al. (2025), OmniRouter, arXiv 2502.20576, section 3.
+    .. [1] Mei et al. (2025), OmniRouter, arXiv 2502.20576.
     """
 
     neighbours: int = 64

@@ -22,6 +22,7 @@ from dualroute.solvers.lagrangian.polish import Box, polish
 
 _EXACT = 1e-12
 _OPTIMAL = 1e-9
+_NEIGHBOURHOODS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Lagrangian:
         Seconds for that.
     """
 
-    core_pairs: int = 20_000
+    core_pairs: int = 50_000
     core_time_limit: float = 30.0
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ class Lagrangian:
         """Hand the core to HiGHS: a neighbourhood first when the whole is too large."""
         if self.core_pairs == 0:
             return False
-        for _ in range(2):
+        for attempt in range(_NEIGHBOURHOODS):
             if search.closed or search.clock.expired:
                 break
             held = search.incumbent
@@ -105,7 +106,7 @@ class Lagrangian:
                 base=votes if held is None else held,
                 feasible=held is not None,
                 most_pairs=self.core_pairs,
-                options=search.options,
+                options=replace(search.options, seed=search.options.seed + attempt),
                 clock=Clock(min(search.clock.left, self.core_time_limit)),
             )
             if answer.assignment is not None:
