@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualroute.embedding import Embedding, SentenceTransformerEmbedding, TfidfEmbedding
-from dualroute.errors import MissingDependency, OptionError, TableError
+from dualroute.errors import MissingDependencyError, OptionError, TableError
 from dualroute.outcomes import Outcomes
 from dualroute.predictor import Predictor
 from dualroute.predictors.mean import Mean
@@ -247,7 +247,7 @@ class TestSentenceTransformer:
         reason="sentence-transformers is installed, so nothing is missing",
     )
     def test_missing_library_names_the_extra(self, tmp_path):
-        with pytest.raises(MissingDependency, match=r"dualroute\[sentence-transformers\]"):
+        with pytest.raises(MissingDependencyError, match=r"dualroute\[sentence-transformers\]"):
             SentenceTransformerEmbedding(tmp_path).fit(["a"])
         assert os.environ.get("HF_HUB_OFFLINE") is None
 

@@ -5,6 +5,7 @@ are small (a capacity is ``(1, 1)``), so nothing here ever expands one.
 """
 
 import math
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -39,6 +40,11 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     return view
 
 
+def pool_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
+    """Floating-point sum of ``values`` per pool, shape ``(n_pools,)``; pool -1 counts nowhere."""
+    return np.bincount(pool + 1, values, n_pools + 1)[1:].astype(np.float64, copy=False)
+
+
 def exact_sum(values: Floats) -> float:
     """Sum of an array, correctly rounded, whatever its order (Shewchuk's expansion)."""
     return math.fsum(values.ravel().tolist())
@@ -58,17 +64,10 @@ def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
         Shape ``(n_pools,)``.
     """
     values = values.astype(np.float64, copy=False)
-    counted = pool >= 0
-    if not counted.all():
-        values, pool = values[counted], pool[counted]
     # Whole numbers (requests, tokens, 0/1 qualities) add up exactly in any order.
     if float(np.abs(values).sum()) < _EXACT_INTEGERS and bool((values == np.rint(values)).all()):
-        return np.bincount(pool, values, n_pools)
-    if n_pools == 1:
-        return np.array([exact_sum(values)])
+        return pool_sums(values, pool, n_pools)
     order = np.argsort(pool, kind="stable")
     bounds = np.searchsorted(pool[order], np.arange(n_pools + 1))
     ordered = values[order]
-    return np.array(
-        [exact_sum(ordered[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
-    )
+    return np.array([exact_sum(ordered[a:b]) for a, b in pairwise(bounds)])

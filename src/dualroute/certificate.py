@@ -188,9 +188,7 @@ def _bound(problem: RoutingProblem, prices: Prices | None, limits: list[Fraction
     if prices is None:
         return -math.inf
     prices.check(problem)
-    held = sum(
-        (p * b for p, b in zip(_fractions(prices.vector), limits, strict=True)), Fraction(0)
-    )
+    held = sum((p * b for p, b in zip(_fractions(prices.vector), limits, strict=True)), Fraction(0))
     total = _cheapest_total(problem, prices)
     return _rounded_down(total - held) if total is not None else -math.inf
 
@@ -277,9 +275,7 @@ def broken_limits(problem: RoutingProblem, certificate: Certificate) -> list[str
     words = []
     if certificate.value == math.inf:
         words.append("it uses a pair that is not allowed")
-    for rows, use, excess in zip(
-        problem.rows, certificate.use, certificate.excess, strict=True
-    ):
+    for rows, use, excess in zip(problem.rows, certificate.use, certificate.excess, strict=True):
         sign = -1.0 if rows.at_least else 1.0
         for r in np.flatnonzero(excess > problem.tolerance * np.abs(rows.limit)):
             label = f" of {rows.labels[r]}" if rows.labels else ""

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dualroute.errors import MissingDependency, OptionError, TableError
+from dualroute.errors import MissingDependencyError, OptionError, TableError
 
 # Words, and each punctuation mark or emoji by itself: operators tell code from prose.
 _TOKEN = r"\w+|[^\w\s]"
@@ -143,7 +143,7 @@ class SentenceTransformerEmbedding:
         ------
         OptionError
             If the directory is missing.
-        MissingDependency
+        MissingDependencyError
             If sentence-transformers is not installed.
         """
         if self._loaded is None:
@@ -171,7 +171,7 @@ class SentenceTransformerEmbedding:
 
             return SentenceTransformer(str(self.model), device=self.device, local_files_only=True)
         except ModuleNotFoundError as error:
-            raise MissingDependency(
+            raise MissingDependencyError(
                 f"{error.name} is not installed; pip install 'dualroute[sentence-transformers]'"
             ) from None
         finally:

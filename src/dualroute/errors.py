@@ -17,5 +17,5 @@ class OptionError(RoutingError, ValueError):
     """An option outside its range, or a name that is not registered."""
 
 
-class MissingDependency(RoutingError, ImportError):
+class MissingDependencyError(RoutingError, ImportError):
     """An optional library is absent; the message names the extra that installs it."""

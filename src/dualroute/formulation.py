@@ -321,7 +321,9 @@ def formulate(
             1,
             outcomes.n_models,
         ):
-            raise ProblemError(f"a grid of allowed pairs has shape {grid.shape}, which does not fit")
+            raise ProblemError(
+                f"a grid of allowed pairs has shape {grid.shape}, which does not fit"
+            )
         objective = np.where(grid, objective, np.inf)
     families = [limit.rows(outcomes) for limit in limits if isinstance(limit, Limit)]
     return RoutingProblem(
@@ -500,9 +502,7 @@ def _one_of(what: str, mean: Amount | None, total: Amount | None) -> None:
         raise OptionError(f"{what} takes exactly one of mean= and total=")
 
 
-def _numbers(
-    what: str, amount: Amount | None, low: float = -np.inf, high: float = np.inf
-) -> None:
+def _numbers(what: str, amount: Amount | None, low: float = -np.inf, high: float = np.inf) -> None:
     values = amount.values() if isinstance(amount, Mapping) else [amount]
     for value in values:
         if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):

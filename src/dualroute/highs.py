@@ -106,9 +106,7 @@ def run_highs(
 
         def report(event: Any) -> None:
             out = event.data_out
-            on_incumbent(
-                out.mip_primal_bound / scale + offset, out.mip_dual_bound / scale + offset
-            )
+            on_incumbent(out.mip_primal_bound / scale + offset, out.mip_dual_bound / scale + offset)
 
         model.cbMipImprovingSolution += report
     interrupted = _run(model)

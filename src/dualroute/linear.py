@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Bools, Floats, Ints, part_of
+from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem
 
 
@@ -60,7 +60,8 @@ class LinearForm:
 
     def columns_of(self, assignment: Ints) -> Floats:
         """A routing as column values; 1 where its pair is a column."""
-        return (assignment[self.query] == self.model).astype(np.float64)
+        chosen: Floats = (assignment[self.query] == self.model).astype(np.float64)
+        return chosen
 
     def prices(self, problem: RoutingProblem, row_duals: Floats) -> Prices:
         """Shadow prices from the duals of all rows (``<=`` rows have negative duals)."""
@@ -162,7 +163,7 @@ def linear_form(
 
 def use_of(problem: RoutingProblem, assignment: Ints, queries: Ints) -> Floats:
     """Use of every row by some queries of a routing, in floating point, shape ``(K,)``."""
-    used = [np.empty(0)]
+    used: list[Floats] = [np.empty(0)]
     routed = assignment[queries]
     for rows in problem.rows:
         grids = []
@@ -172,8 +173,7 @@ def use_of(problem: RoutingProblem, assignment: Ints, queries: Ints) -> Floats:
             j = routed if lines.shape[1] > 1 else np.zeros(queries.size, int)
             grids.append(lines[i, j])
         usage, pool = grids
-        counted = pool >= 0
-        used.append(np.bincount(pool[counted], usage[counted], rows.n_pools))
+        used.append(pool_sums(usage, pool, rows.n_pools))
     return np.concatenate(used)
 
 

@@ -139,7 +139,9 @@ class Outcomes:
         role = {"cost": self.cost, "quality": self.quality}.get(column, column)
         if role in self.columns:
             return role
-        raise TableError(f"no column {column!r}; the table has {', '.join(map(repr, self.columns))}")
+        raise TableError(
+            f"no column {column!r}; the table has {', '.join(map(repr, self.columns))}"
+        )
 
     def column(self, name: str) -> Floats:
         """The grid of a column, by its name or its role.

@@ -1,9 +1,7 @@
 """The contract of a predictor: texts in, outcomes out; it knows no optimization."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
-
-from typing_extensions import Self
+from typing import Protocol, Self, runtime_checkable
 
 from dualroute.outcomes import Outcomes
 

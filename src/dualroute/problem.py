@@ -1,9 +1,9 @@
-"""The mathematics: a routing problem, its prices, and the Lagrangian bound.
+r"""The mathematics: a routing problem, its prices, and the Lagrangian bound.
 
 .. math::
 
-    \\min \\sum_{ij} f_{ij} x_{ij} \\quad\\text{s.t.}\\quad \\sum_j x_{ij} = 1, \\qquad
-    \\sum_{ij:\\, pool_k(i,j) = r} usage_k(i,j)\\, x_{ij} \\le limit_{kr}, \\qquad x \\in \\{0, 1\\}
+    \min \sum_{ij} f_{ij} x_{ij} \quad\text{s.t.}\\quad \sum_j x_{ij} = 1, \qquad
+    \sum_{ij:\, pool_k(i,j) = r} usage_k(i,j)\, x_{ij} \le limit_{kr}, \qquad x \in \\{0, 1\\}
 
 Every limit is one thing: routing query ``i`` to model ``j`` takes ``usage[i, j]`` out of pool
 ``pool[i, j]``, and pool ``r`` holds ``limit[r]``. Charging usage at prices leaves one argmin
@@ -89,7 +89,8 @@ class Rows:
         """What usage costs at a price per pool ``(r,)``: a grid, in objective units."""
         # The appended zero is what index -1 reads: a pair outside every pool pays nothing.
         priced: Floats = np.append(price, 0.0)[part_of(self.pool, part)]
-        return priced * part_of(self.usage, part)
+        charged: Floats = priced * part_of(self.usage, part)
+        return charged
 
     def use(self, assignment: Ints) -> Floats:
         """What a routing takes out of every pool, each sum correctly rounded, shape ``(r,)``."""
@@ -151,7 +152,9 @@ class RoutingProblem:
         if not np.isfinite(cheapest).all():
             stranded = np.flatnonzero(cheapest == np.inf)
             if stranded.size == 0:
-                raise ProblemError("the objective holds NaN or -inf; give numbers, or inf to forbid")
+                raise ProblemError(
+                    "the objective holds NaN or -inf; give numbers, or inf to forbid"
+                )
             raise ProblemError(
                 f"{stranded.size} of {n} queries have no allowed model (first: query "
                 f"{stranded[0]}); allow one, e.g. a fallback model at a high cost"

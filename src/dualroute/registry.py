@@ -10,7 +10,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeAlias
 
-from dualroute.errors import MissingDependency, OptionError
+from dualroute.errors import MissingDependencyError, OptionError
 
 Group: TypeAlias = Literal["solvers", "predictors", "embeddings", "limits"]
 
@@ -46,7 +46,7 @@ def load(group: Group, name: str) -> Any:
     ------
     OptionError
         If the name is not registered; the message lists those that are.
-    MissingDependency
+    MissingDependencyError
         If a library it needs is absent.
     """
     points = _points(group)
@@ -57,7 +57,9 @@ def load(group: Group, name: str) -> Any:
     try:
         return points[name].load()
     except ImportError as error:
-        raise MissingDependency(f"{group.rstrip('s')} {name!r} is not available: {error}") from None
+        raise MissingDependencyError(
+            f"{group.rstrip('s')} {name!r} is not available: {error}"
+        ) from None
 
 
 def entries(group: Group) -> tuple[Entry, ...]:
@@ -68,6 +70,6 @@ def entries(group: Group) -> tuple[Entry, ...]:
             loaded = load(group, name)
             text = (loaded.__doc__ or "").strip()
             found.append(Entry(name, text.splitlines()[0] if text else ""))
-        except MissingDependency as error:
+        except MissingDependencyError as error:
             found.append(Entry(name, "", str(error)))
     return tuple(found)

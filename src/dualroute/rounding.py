@@ -7,8 +7,10 @@ by what they cost at given prices and applied one at a time while the loads are 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dualroute.arrays import Bools, Floats, Ints, at, part_of
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
@@ -70,9 +72,7 @@ def repair(
     return None
 
 
-def improve(
-    problem: RoutingProblem, assignment: Ints, clock: Clock = _NO_LIMIT
-) -> Ints:
+def improve(problem: RoutingProblem, assignment: Ints, clock: Clock = _NO_LIMIT) -> Ints:
     """A routing at least as good as a feasible one: objective-reducing moves that fit.
 
     Returns
@@ -203,7 +203,10 @@ def _effects(
 
 
 def _moves(problem: RoutingProblem, routed: Ints, query: Ints, model: Ints) -> _Moves:
-    row_old, use_old, row_new, use_new = [], [], [], []
+    row_old: list[Ints] = []
+    row_new: list[Ints] = []
+    use_old: list[Floats] = []
+    use_new: list[Floats] = []
     for rows, offset in _offsets(problem):
         usage, pool = part_of(rows.usage, query), part_of(rows.pool, query)
         for target, index, used in (
@@ -217,14 +220,14 @@ def _moves(problem: RoutingProblem, routed: Ints, query: Ints, model: Ints) -> _
     return _Moves(
         query=query,
         model=model,
-        row_old=np.array(row_old, dtype=int).reshape(shape),
-        use_old=np.array(use_old, dtype=float).reshape(shape),
-        row_new=np.array(row_new, dtype=int).reshape(shape),
-        use_new=np.array(use_new, dtype=float).reshape(shape),
+        row_old=np.reshape(row_old, shape).astype(np.intp),
+        use_old=np.reshape(use_old, shape).astype(np.float64),
+        row_new=np.reshape(row_new, shape).astype(np.intp),
+        use_new=np.reshape(use_new, shape).astype(np.float64),
     )
 
 
-def _pick(grid: Floats | Ints, target: Ints) -> Floats | Ints:
+def _pick(grid: NDArray[Any], target: Ints) -> NDArray[Any]:
     """Entry of a grid already cut to the queries at hand."""
     return at(np.broadcast_to(grid, (target.size, grid.shape[1])), target)
 
@@ -289,4 +292,3 @@ def _offsets(problem: RoutingProblem) -> Iterator[tuple[Rows, int]]:
 def without_prices(problem: RoutingProblem) -> Prices:
     """All prices zero: the problem as if nothing were limited."""
     return Prices.of(problem, np.zeros(problem.n_rows))
-

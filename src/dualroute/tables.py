@@ -437,7 +437,7 @@ def _outcomes(table: "_Table", asked: _Asked) -> Outcomes:
         table.no_table("a table of outcomes", looked)
     if asked.query not in known:
         table.missing(asked.query, "name the column of query names with --query")
-    table.missing(
+    return table.missing(
         asked.model,
         "name the column of model names with --model, or give columns such as 'MODEL|cost'",
     )

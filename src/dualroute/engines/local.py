@@ -5,11 +5,12 @@ counts, whatever holds the table. This engine is the plain numpy pass.
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Bools, Floats, Ints, part_of
+from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
 from dualroute.linear import use_of
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 
@@ -158,7 +159,7 @@ class LocalEngine:
         assignment = np.empty(problem.n_queries, np.int32)
         cost, use = np.empty(edges.size - 1), np.empty((edges.size - 1, problem.n_rows))
         priced_total = 0.0
-        for b, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for b, (start, stop) in enumerate(pairwise(edges)):
             cost[b], use[b] = 0.0, 0.0
             for at in range(start, stop, 4096):
                 part = slice(at, min(at + 4096, stop))
@@ -193,21 +194,23 @@ class LocalEngine:
 
     def _expected(self, block: slice, weights: Floats) -> Floats:
         """Expected use of every row when models are drawn with these weights, ``(K,)``."""
-        total = [np.empty(0)]
+        total: list[Floats] = [np.empty(0)]
         for rows in self.problem.rows:
             pool = part_of(rows.pool, block)
             taken = weights * part_of(rows.usage, block)
             if pool.shape[0] == 1:  # the pool depends on the model alone: sum queries first
                 pool, taken = pool[0], taken.sum(axis=0)
-            spread = np.broadcast_to(pool, taken.shape).ravel() + 1
-            total.append(np.bincount(spread, taken.ravel(), rows.n_pools + 1)[1:])
+            spread = np.broadcast_to(pool, taken.shape).ravel()
+            total.append(pool_sums(taken.ravel(), spread, rows.n_pools))
         return np.concatenate(total)
 
     def _spread(self, queries: Ints, weights: Floats) -> Floats:
         """Sum over queries of the covariance of row use under these weights, ``(K, K)``."""
         problem = self.problem
         t, m = weights.shape
-        lines, columns, values = [], [], []
+        lines: list[Ints] = []
+        columns: list[Ints] = []
+        values: list[Floats] = []
         offset = 0
         for rows in problem.rows:
             pool = np.broadcast_to(part_of(rows.pool, queries), (t, m)).ravel()

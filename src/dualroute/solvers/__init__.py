@@ -1,0 +1,1 @@
+"""Solvers that come with the package; reached by name through the registry."""

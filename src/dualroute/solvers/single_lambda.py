@@ -59,9 +59,7 @@ class SingleLambda:
                         held = trial
                         if options.progress is not None:
                             value = problem.value(held)
-                            options.progress(
-                                Progress("bisection", value, -math.inf, clock.seconds)
-                            )
+                            options.progress(Progress("bisection", value, -math.inf, clock.seconds))
                 else:
                     low = middle
         return Solution(
@@ -151,4 +149,3 @@ class _Rule:
 def _spills(rows: Rows) -> bool:
     """Whether a query can avoid the row by taking another model: a capacity, not a budget."""
     return bool(rows.pool.shape[1] > 1 and rows.usage.min() >= 0)
-

@@ -35,8 +35,8 @@ class Subgradient:
     """
 
     iterations: int = 300
-    step: float = 1.0
-    patience: int = 10
+    step: float = 0.3
+    patience: int = 20
     mend: bool = True
 
     def __post_init__(self) -> None:
@@ -56,7 +56,8 @@ class Subgradient:
         objective = np.inf
         done = 0
         try:
-            for done in range(1, self.iterations + 1):
+            while done < self.iterations:
+                done += 1
                 prices = Prices.of(problem, vector)
                 point = lagrangian(problem, prices)
                 since += 1
@@ -77,7 +78,9 @@ class Subgradient:
                 if since >= self.patience:
                     step, since = 0.5 * step, 0
                 # Relative violations move relative prices: both are free of units.
-                vector = np.maximum(vector - step * unit / reach * (slack / reach), 0.0)
+                along = slack / reach
+                size = float(np.linalg.norm(along)) or 1.0
+                vector = np.maximum(vector - step * unit / reach * (along / size), 0.0)
             if held is None and self.mend:
                 wish = lagrangian(problem, best_prices).assignment
                 held = repair(problem, wish, best_prices, clock)

@@ -10,6 +10,7 @@ value, primal and dual agree, and the master's own duals mix the planes into a f
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import highspy
 import numpy as np
@@ -157,7 +158,9 @@ class _Master:
         lp.setOptionValue("threads", 1)
         lp.changeObjectiveSense(highspy.ObjSense.kMaximize)
         columns = limit.size + n_blocks
-        lp.addVars(columns, np.full(columns, -highspy.kHighsInf), np.full(columns, highspy.kHighsInf))
+        lp.addVars(
+            columns, np.full(columns, -highspy.kHighsInf), np.full(columns, highspy.kHighsInf)
+        )
         cost = np.r_[-limit, np.ones(n_blocks)]
         lp.changeColsCost(columns, np.arange(columns, dtype=np.int32), cost)
         self._lp = lp
@@ -197,7 +200,8 @@ class _Master:
             share = np.zeros(shape)
             share[-1] = 1.0
             return share
-        return np.abs(np.asarray(solution.row_dual)).reshape(shape)
+        shares: Floats = np.abs(np.asarray(solution.row_dual)).reshape(shape)
+        return shares
 
 
 def _votes(weights: Floats, kept: list[Cuts], edges: Ints, n_models: int) -> Ints:
@@ -206,7 +210,7 @@ def _votes(weights: Floats, kept: list[Cuts], edges: Ints, n_models: int) -> Int
     if weights.shape[0] < len(kept):  # the last planes came after the last master
         weights = np.vstack([weights, np.zeros((len(kept) - weights.shape[0], weights.shape[1]))])
     votes = np.empty(n, np.int32)
-    for b, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for b, (start, stop) in enumerate(pairwise(edges)):
         tally = np.zeros((stop - start, n_models))
         lines = np.arange(stop - start)
         for c in np.flatnonzero(weights[:, b] > 1e-12):
