@@ -1,0 +1,113 @@
+"""Decide which language model answers which query, and prove how good the decision is."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from dualroute.certificate import Certificate, certify
+    from dualroute.errors import (
+        MissingDependencyError,
+        OptionError,
+        ProblemError,
+        RoutingError,
+        TableError,
+    )
+    from dualroute.formulation import (
+        AllowedModels,
+        Budget,
+        Capacity,
+        ContextWindow,
+        MetricCap,
+        MinShare,
+        QualityFloor,
+        ShareCap,
+        formulate,
+    )
+    from dualroute.outcomes import Outcomes
+    from dualroute.problem import DualPoint, Prices, RoutingProblem, Rows, lagrangian
+    from dualroute.routing import Plan, read_limits, route, solve, verify
+    from dualroute.solver import Solution, SolveOptions, Status, Termination
+    from dualroute.tables import outcomes_from_frame, read_outcomes, read_queries, read_routing
+
+# Where each public name lives; modules are imported when a name of theirs is first used, so
+# that `import dualroute` and `dualroute --help` cost next to nothing.
+_HOMES = {
+    "certificate": ("Certificate", "certify"),
+    "errors": (
+        "MissingDependencyError",
+        "OptionError",
+        "ProblemError",
+        "RoutingError",
+        "TableError",
+    ),
+    "formulation": (
+        "AllowedModels",
+        "Budget",
+        "Capacity",
+        "ContextWindow",
+        "MetricCap",
+        "MinShare",
+        "QualityFloor",
+        "ShareCap",
+        "formulate",
+    ),
+    "outcomes": ("Outcomes",),
+    "problem": ("DualPoint", "Prices", "RoutingProblem", "Rows", "lagrangian"),
+    "routing": ("Plan", "read_limits", "route", "solve", "verify"),
+    "solver": ("Solution", "SolveOptions", "Status", "Termination"),
+    "tables": ("outcomes_from_frame", "read_outcomes", "read_queries", "read_routing"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AllowedModels",
+    "Budget",
+    "Capacity",
+    "Certificate",
+    "ContextWindow",
+    "DualPoint",
+    "MetricCap",
+    "MinShare",
+    "MissingDependencyError",
+    "OptionError",
+    "Outcomes",
+    "Plan",
+    "Prices",
+    "ProblemError",
+    "QualityFloor",
+    "RoutingError",
+    "RoutingProblem",
+    "Rows",
+    "ShareCap",
+    "Solution",
+    "SolveOptions",
+    "Status",
+    "TableError",
+    "Termination",
+    "certify",
+    "formulate",
+    "lagrangian",
+    "outcomes_from_frame",
+    "read_limits",
+    "read_outcomes",
+    "read_queries",
+    "read_routing",
+    "route",
+    "solve",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'dualroute' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"dualroute.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

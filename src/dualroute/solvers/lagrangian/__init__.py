@@ -22,7 +22,7 @@ from dualroute.solvers.lagrangian.polish import Box, polish
 
 _EXACT = 1e-12
 _OPTIMAL = 1e-9
-_NEIGHBOURHOODS = 3
+_CORE_SIZES = (1_000, 4_000, 16_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +82,24 @@ class Lagrangian:
             return search.gap_reached()
         if not exact and search.incumbent is None and search.find_ray():
             return Termination.INFEASIBLE
-        settled = self._settle(search, engine, votes)
+        self._settle(search, engine, votes)
         if search.closed:
             return search.gap_reached()
         if clock.expired:
             return Termination.TIME_LIMIT
         if search.incumbent is None and exact and search.find_ray():
             return Termination.INFEASIBLE
-        return Termination.GAP if settled else Termination.COMPLETED
+        return Termination.COMPLETED
 
-    def _settle(self, search: "_Search", engine: LocalEngine, votes: Ints) -> bool:
-        """Hand the core to HiGHS: a neighbourhood first when the whole is too large."""
-        if self.core_pairs == 0:
-            return False
-        for attempt in range(_NEIGHBOURHOODS):
-            if search.closed or search.clock.expired:
+    def _settle(self, search: "_Search", engine: LocalEngine, votes: Ints) -> None:
+        """Hand cores to HiGHS, small ones first: each shrinks the gap, and so the next.
+
+        A core that holds every pair of a better routing ends the search; the others are
+        neighbourhoods.
+        """
+        sizes = [size for size in _CORE_SIZES if size < self.core_pairs]
+        for attempt, most_pairs in enumerate([*sizes, self.core_pairs]):
+            if search.closed or search.clock.expired or most_pairs == 0:
                 break
             held = search.incumbent
             answer = search_core(
@@ -105,16 +108,17 @@ class Lagrangian:
                 gap=search.gap,
                 base=votes if held is None else held,
                 feasible=held is not None,
-                most_pairs=self.core_pairs,
+                most_pairs=most_pairs,
                 options=replace(search.options, seed=search.options.seed + attempt),
                 clock=Clock(min(search.clock.left, self.core_time_limit)),
             )
             if answer.assignment is not None:
                 search.offer(answer.assignment, "core")
+            if answer.interrupted:
+                raise KeyboardInterrupt
             if answer.complete:
                 search.claim(answer.best_bound)
                 break
-        return search.closed
 
 
 @dataclass(slots=True, eq=False)

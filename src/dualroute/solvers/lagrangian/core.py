@@ -17,6 +17,8 @@ from dualroute.problem import Prices
 from dualroute.rounding import repair
 from dualroute.solver import Clock, SolveOptions, Termination
 
+_NEIGHBOURHOOD_SECONDS = 3.0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoreAnswer:
@@ -30,11 +32,14 @@ class CoreAnswer:
         HiGHS's bound on the whole problem, ``-inf`` where the core was only a neighbourhood.
     complete
         Whether no pair of a better routing was left out.
+    interrupted
+        Whether Ctrl-C ended it.
     """
 
     assignment: Ints | None
     best_bound: float
     complete: bool
+    interrupted: bool = False
 
 
 def search_core(
@@ -80,9 +85,10 @@ def search_core(
     answer = run_highs(
         form,
         integer=True,
-        time_limit=clock.left,
+        time_limit=clock.left if complete else min(clock.left, _NEIGHBOURHOOD_SECONDS),
         mip_rel_gap=options.mip_rel_gap,
-        mip_abs_gap=options.mip_abs_gap,
+        # In a neighbourhood the last tenth of the gap is not worth its time.
+        mip_abs_gap=max(options.mip_abs_gap, 0.0 if complete or not feasible else 0.1 * gap),
         seed=options.seed,
         threads=options.threads,
         start=form.columns_of(base) if feasible else None,
@@ -102,7 +108,8 @@ def search_core(
         bound = answer.best_bound
         if answer.termination is Termination.INFEASIBLE:  # nothing better in the core
             bound = problem.value(base)
-    return CoreAnswer(routed, bound, complete)
+    interrupted = answer.termination is Termination.INTERRUPTED
+    return CoreAnswer(routed, bound, complete, interrupted)
 
 
 def _columns(pairs: Bools) -> int:

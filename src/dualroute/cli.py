@@ -1,0 +1,549 @@
+"""The command line: every command reads, calls one function of the package, and prints.
+
+Nothing of the package but this module and its errors is imported before a command runs, so
+that ``--help`` answers at once.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from dualroute.errors import OptionError, RoutingError
+
+if TYPE_CHECKING:
+    from dualroute.formulation import Limit, Restriction
+    from dualroute.outcomes import Outcomes
+    from dualroute.problem import Prices
+    from dualroute.routing import Plan
+    from dualroute.solver import Progress, SolveOptions
+
+app = typer.Typer(
+    name="dualroute",
+    help="Decide which language model answers which query, and prove how good the decision is.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+class Exit(IntEnum):
+    """Exit status of every command."""
+
+    ANSWERED = 0
+    NOTHING_FOUND = 1
+    UNUSABLE_INPUT = 2
+    INTERRUPTED = 130
+
+
+_TIME_LIMIT = 60.0
+_Objectives: TypeAlias = tuple[str | Mapping[str, float] | None, str | Mapping[str, float] | None]
+
+TablePath = Annotated[
+    str,
+    typer.Argument(metavar="TABLE", help="Outcomes: CSV, CSV.gz or Parquet, long or wide."),
+]
+Minimize = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="What to minimise: a column, or 'cost + 0.002*latency'."),
+]
+Maximize = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="What to maximise, instead of --minimize.")
+]
+BudgetUsd = Annotated[
+    float | None,
+    typer.Option("--budget", metavar="USD", help="Total cost of the batch, in the column's unit."),
+]
+FloorMean = Annotated[
+    float | None,
+    typer.Option("--quality-floor", metavar="MEAN", help="Least mean quality, in [0, 1]."),
+]
+FloorTotal = Annotated[
+    float | None, typer.Option("--quality-total", metavar="SUM", help="Least total quality.")
+]
+CapacityList = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--capacity", metavar="N|MODEL=N", help="Requests each model takes, or one model; repeat."
+    ),
+]
+LimitsFile = Annotated[
+    str | None,
+    typer.Option("--limits", metavar="FILE.toml", help="Further limits, one [[limit]] each."),
+]
+CostColumn = Annotated[
+    str | None, typer.Option("--cost", metavar="COLUMN", help="The table's cost column.")
+]
+QualityColumn = Annotated[
+    str | None, typer.Option("--quality", metavar="COLUMN", help="The table's quality column.")
+]
+QueryColumn = Annotated[
+    str, typer.Option("--query", metavar="COLUMN", help="The column of query names.")
+]
+ModelColumn = Annotated[
+    str, typer.Option("--model", metavar="COLUMN", help="The column of model names.")
+]
+SolverName = Annotated[
+    str, typer.Option("--solver", metavar="NAME", help="A solver; see 'dualroute list'.")
+]
+Gap = Annotated[
+    float, typer.Option("--gap", metavar="REL", help="Stop at this gap, relative to the objective.")
+]
+TimeLimit = Annotated[
+    float,
+    typer.Option("--time-limit", metavar="SECONDS", help="Stop then with the best so far."),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same answer.")]
+Threads = Annotated[int, typer.Option("--threads", help="Most threads a solver may use.")]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--feasibility-tolerance", metavar="REL", help="Relative to each limit; 0 for exactness."
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar="PLAN", help="Write the routing: .csv, .csv.gz, .parquet, or .json."
+    ),
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE|-", help="Write JSON there; '-' prints nothing else."),
+]
+
+
+@app.command()
+def demo(
+    queries: Annotated[int, typer.Option(help="Queries in the batch.")] = 5000,
+    history: Annotated[int, typer.Option(help="Queries in the log learned from.")] = 6000,
+    predictor: Annotated[str, typer.Option(help="A predictor; see 'dualroute list'.")] = (
+        "retrieval"
+    ),
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Run the main job on an embedded, simulated workload: from texts to a certificate."""
+    from dualroute.demo import run_demo
+    from dualroute.report import demo_report, print_report
+
+    if queries < 1 or history < 1:
+        raise OptionError("--queries and --history are at least 1")
+    done = run_demo(queries, n_history=history, seed=seed, predictor=predictor, tell=_note)
+    _emit(json, done.to_dict(), lambda: print_report(demo_report(done)))
+    _leave(done.plan)
+
+
+@app.command()
+def solve(
+    table: TablePath,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    solver: SolverName = "lagrangian",
+    gap: Gap = 0.0,
+    time_limit: TimeLimit = _TIME_LIMIT,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    feasibility_tolerance: Tolerance = 1e-9,
+    out: Out = None,
+    json: Json = None,
+) -> None:
+    """Route a table of outcomes under limits, with a certificate."""
+    from dualroute import routing
+
+    _writable(out)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    least, most = _objectives(minimize, maximize)
+    outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
+    with _Progress() as progress:
+        plan = routing.solve(
+            outcomes,
+            minimize=least,
+            maximize=most,
+            limits=asked,
+            solver=solver,
+            options=_options(gap, time_limit, seed, threads, progress),
+            tolerance=feasibility_tolerance,
+        )
+    _finish(plan, out, json)
+
+
+@app.command()
+def route(
+    queries: Annotated[
+        str, typer.Argument(metavar="QUERIES", help="Texts: a table with a text column, or .txt.")
+    ],
+    history: Annotated[
+        str, typer.Option(metavar="TABLE", help="Observed outcomes of earlier queries.")
+    ],
+    history_queries: Annotated[
+        str | None,
+        typer.Option(metavar="QUERIES", help="Their texts, where TABLE has no text column."),
+    ] = None,
+    text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of texts.")] = "text",
+    predictor: Annotated[
+        str, typer.Option(metavar="NAME", help="A predictor; see 'dualroute list'.")
+    ] = "retrieval",
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    solver: SolverName = "lagrangian",
+    gap: Gap = 0.0,
+    time_limit: TimeLimit = _TIME_LIMIT,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    feasibility_tolerance: Tolerance = 1e-9,
+    out: Out = None,
+    json: Json = None,
+) -> None:
+    """Route texts: predict from a history, then solve; the certificate is of the predictions."""
+    from dualroute import routing
+    from dualroute.tables import read_queries
+
+    _writable(out)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    least, most = _objectives(minimize, maximize)
+    groups = _attributes(asked)
+    batch = read_queries(queries, query=query, text=text, attributes=groups)
+    with_text = [text] if history_queries is None else []
+    log = _outcomes(history, (least, most), asked, cost, quality, query, model, with_text)
+    if history_queries is None:
+        log_texts = log.attribute(text).tolist()
+    else:
+        log_texts = _texts_of(log, history_queries, query, text)
+    _note(f"predicting {len(batch.texts)} queries from a log of {log.n_queries}")
+    with _Progress() as progress:
+        plan = routing.route(
+            batch.texts,
+            log,
+            history_texts=log_texts,
+            queries=batch.ids,
+            attributes=batch.attributes,
+            predictor=predictor,
+            minimize=least,
+            maximize=most,
+            limits=asked,
+            solver=solver,
+            options=_options(gap, time_limit, seed, threads, progress),
+            tolerance=feasibility_tolerance,
+        )
+    _finish(plan, out, json)
+
+
+@app.command()
+def verify(
+    table: TablePath,
+    plan: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLAN",
+            help="A routing: a table of query and model, or the .json that --out wrote.",
+        ),
+    ],
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    time_limit: TimeLimit = _TIME_LIMIT,
+    feasibility_tolerance: Tolerance = 1e-9,
+    json: Json = None,
+) -> None:
+    """Check anybody's routing: which limits hold, and how far from optimal it can be."""
+    from dualroute import routing
+    from dualroute.formulation import formulate
+    from dualroute.planfile import is_plan_file, read_plan
+    from dualroute.tables import read_routing
+
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    least, most = _objectives(minimize, maximize)
+    outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
+    prices: Prices | None = None
+    if is_plan_file(plan):
+        problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
+        assignment, prices = read_plan(plan, outcomes, problem)
+    else:
+        assignment = read_routing(plan, outcomes, query=query, model=model)
+    with _Progress() as progress:
+        checked = routing.verify(
+            outcomes,
+            assignment,
+            prices=prices,
+            minimize=least,
+            maximize=most,
+            limits=asked,
+            options=_options(0.0, time_limit, 0, 1, progress),
+            tolerance=feasibility_tolerance,
+        )
+    _finish(checked, None, json)
+
+
+@app.command(name="list")
+def list_(json: Json = None) -> None:
+    """Solvers, predictors, embeddings and limits: installed, or what to install."""
+    from dualroute import registry
+
+    groups: tuple[registry.Group, ...] = ("solvers", "predictors", "embeddings", "limits")
+    found = {group: registry.entries(group) for group in groups}
+    plain = {
+        group: [
+            {
+                "name": entry.name,
+                "summary": entry.summary,
+                "available": entry.available,
+                "problem": entry.problem or None,
+            }
+            for entry in entries
+        ]
+        for group, entries in found.items()
+    }
+
+    def show() -> None:
+        for group, entries in found.items():
+            typer.echo(group)
+            for entry in entries:
+                words = entry.summary if entry.available else f"not available: {entry.problem}"
+                typer.echo(f"  {entry.name:16} {words}")
+
+    _emit(json, plain, show)
+
+
+def main() -> None:
+    """Entry point: run a command; whatever goes wrong ends in one line and an exit status."""
+    import click
+
+    try:
+        status = app(standalone_mode=False)
+    except RoutingError as error:
+        status = _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        typer.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        status = Exit.UNUSABLE_INPUT
+    except click.ClickException as error:
+        status = _fail(f"{error.format_message()} (see dualroute --help)")
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        typer.echo("dualroute: interrupted; nothing was written", err=True)
+        status = Exit.INTERRUPTED
+    except MemoryError:
+        status = _fail("out of memory; use a smaller table, or float32 columns in Parquet")
+    except BrokenPipeError:  # the reader of our output has gone, as in `dualroute ... | head`
+        sys.stderr.close()
+        status = Exit.ANSWERED
+    sys.exit(status if isinstance(status, int) else Exit.ANSWERED)
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"dualroute: {' '.join(message.split())}", err=True)
+    return Exit.UNUSABLE_INPUT
+
+
+def _note(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _limits(
+    budget: float | None,
+    quality_floor: float | None,
+    quality_total: float | None,
+    capacity: list[str] | None,
+    file: str | None,
+) -> list["Limit | Restriction"]:
+    from dualroute.formulation import Budget, Capacity, QualityFloor
+    from dualroute.routing import read_limits
+
+    asked: list[Limit | Restriction] = []
+    if budget is not None:
+        asked.append(Budget(budget))
+    if quality_floor is not None:
+        asked.append(QualityFloor(mean=quality_floor))
+    if quality_total is not None:
+        asked.append(QualityFloor(total=quality_total))
+    each = [_number(text) for text in capacity or () if "=" not in text]
+    named = dict(_pair(text) for text in capacity or () if "=" in text)
+    if len(each) > 1:
+        raise OptionError("--capacity is given twice for all models; give it once, or MODEL=N")
+    asked += [Capacity(number) for number in each]
+    if named:
+        asked.append(Capacity(named))
+    if file is not None:
+        asked += read_limits(file)
+    return asked
+
+
+def _pair(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    return name, _number(number)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"--capacity {text!r} is no number; write N, or MODEL=N") from None
+
+
+def _objectives(minimize: str | None, maximize: str | None) -> _Objectives:
+    from dualroute.formulation import parse_objective
+
+    if (minimize is None) == (maximize is None):
+        raise OptionError("give exactly one of --minimize and --maximize, e.g. --minimize cost")
+    return (
+        None if minimize is None else parse_objective(minimize),
+        None if maximize is None else parse_objective(maximize),
+    )
+
+
+def _attributes(asked: list["Limit | Restriction"]) -> list[str]:
+    """Attributes that the limits group by."""
+    return sorted({by for limit in asked if (by := getattr(limit, "by", None))})
+
+
+def _outcomes(
+    path: str,
+    objectives: _Objectives,
+    asked: list["Limit | Restriction"],
+    cost: str | None,
+    quality: str | None,
+    query: str,
+    model: str,
+    further: list[str] | None = None,
+) -> "Outcomes":
+    """Read the columns that objective and limits need."""
+    from dualroute.tables import read_outcomes
+
+    columns = {column for limit in asked if (column := getattr(limit, "column", None))}
+    for wanted in objectives:
+        columns |= {wanted} if isinstance(wanted, str) else set(wanted or ())
+    return read_outcomes(
+        path,
+        cost=cost,
+        quality=quality,
+        columns=sorted(columns),
+        attributes=[*_attributes(asked), *(further or ())],
+        query=query,
+        model=model,
+    )
+
+
+def _texts_of(log: "Outcomes", path: str, query: str, text: str) -> list[str]:
+    """Texts of a log's queries, from a table of their own."""
+    from dualroute.errors import TableError
+    from dualroute.tables import read_queries
+
+    found = read_queries(path, query=query, text=text)
+    by_id = dict(zip(found.ids.tolist(), found.texts, strict=True))
+    missing = [name for name in log.queries.tolist() if name not in by_id]
+    if missing:
+        raise TableError(
+            f"{path}: {len(missing)} queries of the history have no text (first: {missing[0]!r}); "
+            "add their rows, or take them out of the history"
+        )
+    return [by_id[name] for name in log.queries.tolist()]
+
+
+def _options(
+    gap: float, time_limit: float, seed: int, threads: int, progress: "_Progress"
+) -> "SolveOptions":
+    from dualroute.solver import SolveOptions
+
+    return SolveOptions(
+        mip_rel_gap=gap,
+        time_limit=time_limit,
+        seed=seed,
+        threads=threads,
+        progress=progress.show if progress.wanted else None,
+    )
+
+
+class _Progress:
+    """One line on standard error, rewritten as the search goes on; only on a terminal."""
+
+    def __init__(self) -> None:
+        self.wanted = sys.stderr.isatty()
+        self._shown = False
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def show(self, line: "Progress") -> None:
+        gap = line.objective - line.best_bound
+        relative = gap / abs(line.objective) if math.isfinite(gap) and line.objective else math.inf
+        words = f"{line.seconds:7.1f} s  {line.phase}  gap {relative:.1e}"
+        sys.stderr.write(f"\r\x1b[K{words}")
+        sys.stderr.flush()
+        self._shown = True
+
+
+def _writable(out: str | None) -> None:
+    """Refuse an output that cannot be written before hours are spent on its content."""
+    from dualroute.planfile import check_suffix
+    from dualroute.tables import write_atomically
+
+    if out is None:
+        return
+    check_suffix(out)
+    parent = Path(out).absolute().parent
+    if not parent.is_dir():
+        write_atomically(out, lambda _: None)  # raises, naming the folder
+
+
+def _finish(plan: "Plan", out: str | None, json: str | None) -> None:
+    from dualroute.report import plan_report, print_report
+
+    if out is not None and plan.certificate.feasible:
+        from dualroute.planfile import write_plan
+
+        write_plan(out, plan)
+    _emit(json, plan.to_dict(), lambda: print_report(plan_report(plan)))
+    _leave(plan)
+
+
+def _emit(json: str | None, values: Any, show: Callable[[], None]) -> None:
+    from json import dumps
+
+    from dualroute.tables import write_atomically
+
+    if json == "-":
+        typer.echo(dumps(values, indent=2, allow_nan=False))
+        return
+    if json is not None:
+        text = dumps(values, indent=2, allow_nan=False) + "\n"
+        write_atomically(json, lambda path: path.write_text(text, encoding="utf-8"))
+    show()
+
+
+def _leave(plan: "Plan") -> None:
+    raise typer.Exit(Exit.ANSWERED if plan.answered else Exit.NOTHING_FOUND)

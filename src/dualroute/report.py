@@ -1,0 +1,238 @@
+"""A plan for people: the certificate, every limit, and who does what, in short tables."""
+
+import math
+from collections.abc import Iterable
+from typing import IO
+
+import numpy as np
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dualroute.demo import Demo
+from dualroute.routing import LimitLine, Plan
+
+_MOST_LINES = 20
+_NARROWEST = 118
+
+
+def print_report(*parts: RenderableType, file: IO[str] | None = None) -> None:
+    """Print report parts, wide enough for the tables where the output is no terminal."""
+    console = Console(file=file, highlight=False)
+    if not console.is_terminal or console.width < _NARROWEST:
+        console = Console(file=file, highlight=False, width=_NARROWEST)
+    for part in parts:
+        console.print(part)
+
+
+def plan_report(plan: Plan) -> Group:
+    """Everything about a plan: certificate, limits, split over models, and a remark."""
+    parts: list[RenderableType] = [certificate_table(plan)]
+    if plan.problem.rows:
+        parts.append(limits_table(plan))
+    if plan.assignment is not None:
+        parts.append(models_table(plan))
+    parts += [Text(remark) for remark in remarks(plan)]
+    return Group(*parts)
+
+
+def certificate_table(plan: Plan) -> Table:
+    """Objective, bound, gap and verdict."""
+    problem, certificate = plan.problem, plan.certificate
+    sense = "maximize" if problem.maximize else "minimize"
+    table = Table(title="Certificate", title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("verdict", Text(certificate.verdict, style="bold"))
+    table.add_row("batch", f"{problem.n_queries} queries, {problem.n_models} models")
+    if certificate.value < math.inf:
+        label = "objective" if certificate.feasible else "objective, limits broken"
+        value = number(problem.reported(certificate.value))
+        table.add_row(label, f"{value}  ({sense} {problem.unit}, total over the batch)")
+    if math.isfinite(certificate.bound):
+        which = "at most" if problem.maximize else "at least"
+        bound = number(plan.certified_bound)
+        table.add_row("certified bound", f"{bound}  (any routing: {which}; from {plan.bound_by})")
+    if certificate.feasible and math.isfinite(certificate.gap):
+        relative = f"{certificate.mip_rel_gap:.2e} of the objective"
+        split = f"regret {number(certificate.regret)} + idle limits {number(certificate.idle)}"
+        table.add_row("gap", f"{number(certificate.gap)}  ({relative}; {split})")
+    if math.isfinite(plan.best_bound):
+        table.add_row("solver's own bound", f"{number(plan.best_bound)}  (a claim)")
+    solution = plan.solution
+    table.add_row(
+        "solver",
+        f"{solution.solver}: {plan.status}, stopped on {solution.termination}, "
+        f"{solution.seconds:.2f} s, {solution.iterations} iterations",
+    )
+    table.add_row("feasibility tolerance", f"{problem.tolerance:g} of each limit")
+    return table
+
+
+def limits_table(plan: Plan) -> Table:
+    """Every limit with use, slack and price; the tightest first where there are many."""
+    lines = list(plan.limits())
+    shown = _most_telling(lines)
+    title = "Limits"
+    if len(shown) < len(lines):
+        title += f" ({len(shown)} of {len(lines)}, broken and dearest first; all in --json)"
+    table = _table(title, ("limit",), ("use", "", "limit", "slack", "price", "exact excess"))
+    table.add_column("unit", overflow="fold")
+    for line in shown:
+        table.add_row(
+            f"{line.name} {line.pool}".strip(),
+            short(line.use),
+            line.relation,
+            short(line.limit),
+            short(line.slack),
+            short(line.price),
+            number(line.excess) if line.excess > 0 else short(line.excess),
+            line.unit,
+            style=None if line.kept or math.isnan(line.use) else "bold red",
+        )
+    table.caption = f"price: {plan.problem.unit} per unit of the limit"
+    table.caption_justify = "left"
+    return table
+
+
+def models_table(plan: Plan) -> Table:
+    """Queries, cost and quality per model."""
+    lines = plan.per_model()
+    table = _table("Models", ("model",), ("queries", "share", "cost", "mean quality"))
+    total = sum(line.queries for line in lines)
+    for line in sorted(lines, key=lambda line: -line.queries):
+        if line.queries:
+            table.add_row(
+                line.model,
+                str(line.queries),
+                f"{100 * line.queries / total:.1f} %",
+                "" if line.cost is None else short(line.cost),
+                "" if line.quality is None else f"{line.quality / line.queries:.4f}",
+            )
+    idle = sum(line.queries == 0 for line in lines)
+    if idle:
+        table.caption = f"{idle} further models get no query"
+        table.caption_justify = "left"
+    return table
+
+
+def remarks(plan: Plan) -> list[str]:
+    """What a reader should know beside the numbers."""
+    said = []
+    prices = plan.solution.prices
+    if plan.certificate.feasible and prices is not None and plan.problem.rows:
+        spilling = [
+            price
+            for rows, price in zip(plan.problem.rows, prices.values, strict=True)
+            if rows.pool.shape[1] > 1
+        ]
+        dense = [
+            price
+            for rows, price in zip(plan.problem.rows, prices.values, strict=True)
+            if rows.pool.shape[1] == 1
+        ]
+        binding = sum(int(np.count_nonzero(price)) for price in dense)
+        if not any(price.any() for price in spilling) and binding <= 1:
+            said.append("No capacity binds: a single calibrated lambda does as well here.")
+    if plan.certificate.infeasible:
+        ray = [line for line in plan.to_dict()["ray"] or [] if line["weight"] > 0]
+        named = list(dict.fromkeys(line["name"] for line in ray))
+        said.append(
+            f"No routing keeps {_joined(named)} together; widen one of them, or allow more models."
+        )
+    return said
+
+
+def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in left:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def short(value: float) -> str:
+    """Six significant digits."""
+    return "-" if math.isnan(value) else f"{value:.6g}"
+
+
+def number(value: float) -> str:
+    """Up to ten significant digits, without an exponent where that is short."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.10g}"
+
+
+def _most_telling(lines: list[LimitLine]) -> list[LimitLine]:
+    if len(lines) <= _MOST_LINES:
+        return lines
+    ranked = sorted(lines, key=lambda line: (line.kept, -line.price * abs(line.limit)))
+    kept = set(map(id, ranked[:_MOST_LINES]))
+    return [line for line in lines if id(line) in kept]
+
+
+def _joined(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def demo_report(demo: Demo) -> Group:
+    """The demo: its plan, and the plan beside HiGHS, the lambda rule and the truth."""
+    plan, truth = demo.plan, demo.clairvoyant
+    n = plan.outcomes.n_queries
+    parts: list[RenderableType] = [Text(demo.workload.note), plan_report(plan)]
+    table = _table(
+        "The same predictions, other solvers (predicted totals)",
+        ("solver",),
+        ("predicted quality", "certified gap", "seconds", "stopped on"),
+    )
+    labels = ("lagrangian (ours)", "highs (exact MILP)", "lambda rule (excused from the floor)")
+    for label, one in zip(labels, (plan, demo.exact, demo.rival), strict=True):
+        gap = one.certificate.mip_rel_gap
+        table.add_row(
+            label,
+            number(round(one.objective, 6)),
+            f"{gap:.1e}" if math.isfinite(gap) else "-",
+            f"{one.solution.seconds:.2f}",
+            str(one.solution.termination),
+        )
+    parts.append(table)
+    parts += [Text(line) for line in _realised_lines(demo)]
+    if truth.certificate.feasible and demo.realised is not None:
+        parts.append(
+            Text(
+                f"Knowing every answer beforehand would allow {truth.objective / n:.4f} under the "
+                "same limits: prediction error costs "
+                f"{truth.objective / n - demo.realised.quality:.4f}, "
+                f"the solver's gap at most {plan.certificate.gap / n:.1e}."
+            )
+        )
+    return Group(*parts)
+
+
+def _realised_lines(demo: Demo) -> list[str]:
+    """Ours beside HiGHS and the lambda rule on the simulated truth, at equal cost."""
+    lines = []
+    if demo.realised is not None:
+        words = (
+            f"On the simulated truth the plan costs {demo.realised.cost:.4f} USD at mean quality "
+        )
+        words += f"{demo.realised.quality:.4f}"
+        if demo.exact_realised is not None:
+            words += (
+                f"; HiGHS's costs {demo.exact_realised.cost:.4f} USD at "
+                f"{demo.exact_realised.quality:.4f}"
+            )
+        lines.append(words + ".")
+    rival = demo.against_rival
+    if rival is not None:
+        verdict = "better" if rival.low > 0 else "worse" if rival.high < 0 else "not told apart"
+        equal = "At equal realised cost" if rival.bracketed else "Against its nearest cost"
+        lines.append(
+            f"{equal} the lambda rule reaches {rival.rival_quality:.4f}: ours is "
+            f"{rival.difference:+.4f} ({100 * rival.level:g} % interval {rival.low:+.4f} to "
+            f"{rival.high:+.4f}: {verdict})."
+        )
+    return lines

@@ -1,0 +1,479 @@
+"""The main job: outcomes or texts in, a certified plan out."""
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dualroute import registry
+from dualroute.arrays import Bools, Ints, Labels, at
+from dualroute.certificate import Certificate, certify
+from dualroute.errors import OptionError, RoutingError, TableError
+from dualroute.formulation import Limit, Objective, Restriction, formulate
+from dualroute.outcomes import Outcomes
+from dualroute.predictor import Predictor
+from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
+from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
+
+_BOUND_BY = "lagrangian"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLine:
+    """One limit of a plan, in the user's sense and unit.
+
+    Attributes
+    ----------
+    name, pool
+        Which limit, and which model or group of it (empty for a family of one).
+    relation
+        ``"<="``, or ``">="`` for a floor.
+    use, limit
+        Of this plan, in `unit`; `use` is rounded once.
+    slack
+        What is left: positive when the limit is kept with room.
+    excess
+        Use beyond the limit, exact and rounded once; at most 0 when kept exactly.
+    price
+        What one more unit of the limit saves (or gains), in objective units.
+    unit
+        Unit of `use` and `limit`.
+    kept
+        Whether the excess is within the feasibility tolerance.
+    """
+
+    name: str
+    pool: str
+    relation: str
+    use: float
+    limit: float
+    slack: float
+    excess: float
+    price: float
+    unit: str
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    """What one model does in a plan: queries, and total cost and quality over them."""
+
+    model: str
+    queries: int
+    cost: float | None
+    quality: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A routing with its proof.
+
+    Attributes
+    ----------
+    outcomes
+        The table routed on, predicted or observed.
+    problem
+        The integer program.
+    solution
+        What the solver claims.
+    certificate
+        What is proved.
+    bound_by
+        Where the certified bound's prices come from: the solver's name, or that of another
+        when the solver has none.
+    """
+
+    outcomes: Outcomes
+    problem: RoutingProblem
+    solution: Solution
+    certificate: Certificate
+    bound_by: str
+
+    @property
+    def assignment(self) -> Ints | None:
+        """Model index per query, shape ``(n,)``; None if no routing was found."""
+        return self.solution.assignment
+
+    @property
+    def routed(self) -> Labels:
+        """Model name per query, shape ``(n,)``.
+
+        Raises
+        ------
+        RoutingError
+            If no routing was found.
+        """
+        if self.solution.assignment is None:
+            raise RoutingError(f"there is no routing: {self.certificate.verdict}")
+        return np.asarray(self.outcomes.models, object)[self.solution.assignment]
+
+    @property
+    def objective(self) -> float:
+        """Total over the batch in the user's sense; NaN without a feasible routing."""
+        value = self.certificate.objective
+        return self.problem.reported(value) if math.isfinite(value) else math.nan
+
+    @property
+    def certified_bound(self) -> float:
+        """No routing is better than this: proved. In the user's sense; infinite if unknown."""
+        return self.problem.reported(self.certificate.bound)
+
+    @property
+    def best_bound(self) -> float:
+        """The solver's own bound, a claim, in the user's sense; infinite if it has none."""
+        return self.problem.reported(self.solution.best_bound)
+
+    @property
+    def status(self) -> str:
+        """What is held: ``optimal``, ``feasible``, ``infeasible``, ``broken`` or ``unknown``.
+
+        ``optimal`` and ``infeasible`` may rest on the solver's word; `certificate` tells.
+        ``broken`` is a routing that breaks a limit.
+        """
+        if self.certificate.infeasible:
+            return "infeasible"
+        if self.solution.assignment is None:
+            return str(self.solution.status)
+        if not self.certificate.feasible:
+            return "broken"
+        if self.certificate.proved_optimal:
+            return "optimal"
+        return "optimal" if self.solution.status is Status.OPTIMAL else "feasible"
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a feasible routing, or a proof that there is none."""
+        return self.certificate.feasible or self.certificate.infeasible
+
+    def limits(self) -> tuple[LimitLine, ...]:
+        """Every limit with use, slack and price; empty uses are NaN without a routing."""
+        lines = []
+        nothing = self.problem.split(np.full(self.problem.n_rows, np.nan))
+        uses = self.certificate.use or nothing
+        excesses = self.certificate.excess or nothing
+        prices = self.solution.prices.values if self.solution.prices is not None else nothing
+        for rows, use, excess, price in zip(self.problem.rows, uses, excesses, prices, strict=True):
+            sign = -1.0 if rows.at_least else 1.0
+            within = excess <= self.problem.tolerance * np.abs(rows.limit)
+            lines += [
+                LimitLine(
+                    name=rows.name,
+                    pool=rows.labels[r] if rows.labels else "",
+                    relation=">=" if rows.at_least else "<=",
+                    use=sign * float(use[r]) + 0.0,
+                    limit=sign * float(rows.limit[r]) + 0.0,
+                    slack=0.0 - float(excess[r]),
+                    excess=float(excess[r]),
+                    price=float(price[r]),
+                    unit=rows.unit,
+                    kept=bool(within[r]),
+                )
+                for r in range(rows.n_pools)
+            ]
+        return tuple(lines)
+
+    def per_model(self) -> tuple[ModelLine, ...]:
+        """What every model does; empty without a routing."""
+        routed = self.solution.assignment
+        if routed is None:
+            return ()
+        counts = np.bincount(routed, minlength=self.outcomes.n_models)
+        totals: dict[str, Any] = {}
+        for role in ("cost", "quality"):
+            try:
+                taken = at(self.outcomes.column(role), routed)
+            except TableError:
+                continue
+            totals[role] = np.bincount(routed, taken, self.outcomes.n_models)
+        return tuple(
+            ModelLine(
+                model,
+                int(counts[j]),
+                float(totals["cost"][j]) if "cost" in totals else None,
+                float(totals["quality"][j]) if "quality" in totals else None,
+            )
+            for j, model in enumerate(self.outcomes.models)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values for JSON; numbers that are not finite become None."""
+        certificate = self.certificate
+        gap = certificate.mip_rel_gap
+        return {
+            "status": self.status,
+            "termination": str(self.solution.termination),
+            "verdict": certificate.verdict,
+            "feasible": certificate.feasible,
+            "infeasibility_proved": certificate.infeasible,
+            "sense": "maximize" if self.problem.maximize else "minimize",
+            "unit": self.problem.unit,
+            "objective": _finite(self.objective),
+            "certified_bound": _finite(self.certified_bound),
+            "best_bound": _finite(self.best_bound),
+            "gap": _finite(gap),
+            "absolute_gap": _finite(certificate.gap),
+            "regret": _finite(certificate.regret),
+            "idle": _finite(certificate.idle),
+            "feasibility_tolerance": self.problem.tolerance,
+            "bound_by": self.bound_by,
+            "limits": [_plain(line) for line in self.limits()],
+            "ray": self._ray(),
+            "per_model": [_plain(line) for line in self.per_model()],
+            "solver": self.solution.solver,
+            "seconds": self.solution.seconds,
+            "iterations": self.solution.iterations,
+            "n_queries": self.outcomes.n_queries,
+            "n_models": self.outcomes.n_models,
+        }
+
+    def _ray(self) -> list[dict[str, Any]] | None:
+        """The weights that prove infeasibility, where they do."""
+        ray = self.solution.ray
+        if ray is None or not self.certificate.infeasible:
+            return None
+        return [
+            {"name": rows.name, "pool": rows.labels[r] if rows.labels else "", "weight": weight}
+            for rows, weights in zip(self.problem.rows, ray.values, strict=True)
+            for r, weight in enumerate(weights.tolist())
+            if weight > 0
+        ]
+
+
+def solve(
+    outcomes: Outcomes,
+    *,
+    minimize: Objective | None = None,
+    maximize: Objective | None = None,
+    limits: Sequence[Limit | Restriction] = (),
+    allowed: Bools | None = None,
+    solver: str | Solver = "lagrangian",
+    options: SolveOptions | None = None,
+    tolerance: float = FEASIBILITY_TOLERANCE,
+) -> Plan:
+    """Route a table of outcomes under limits, with a certificate.
+
+    Parameters
+    ----------
+    outcomes
+        What every model does with every query, predicted or observed.
+    minimize, maximize
+        Exactly one of them: a column (``"cost"``, ``"quality"`` or any other), or a weighted
+        mix ``{"cost": 1, "latency": 0.002}``.
+    limits
+        What must hold over the batch.
+    allowed
+        Grid of the pairs that may be routed; all if not given.
+    solver
+        A registered name, or a solver object.
+    options
+        Time limit, gap, seed, threads, start.
+    tolerance
+        Relative feasibility tolerance of every limit; 0 for exactness.
+
+    Returns
+    -------
+    Plan
+        The routing if one was found, what is proved about it, and every limit's use and price.
+        Where the solver has no prices, a bound from the native dual stands in.
+
+    Raises
+    ------
+    RoutingError
+        If the input cannot be used; the message says what was found and what to do.
+    """
+    problem = formulate(
+        outcomes,
+        minimize=minimize,
+        maximize=maximize,
+        limits=limits,
+        allowed=allowed,
+        tolerance=tolerance,
+    )
+    options = options or SolveOptions()
+    chosen = registry.load("solvers", solver)() if isinstance(solver, str) else solver
+    return _planned(outcomes, problem, chosen.solve(problem, options), options)
+
+
+def route(
+    texts: Sequence[str],
+    history: Outcomes,
+    *,
+    history_texts: Sequence[str] | None = None,
+    queries: Labels | None = None,
+    attributes: Mapping[str, Labels] | None = None,
+    predictor: str | Predictor = "retrieval",
+    minimize: Objective | None = None,
+    maximize: Objective | None = None,
+    limits: Sequence[Limit | Restriction] = (),
+    solver: str | Solver = "lagrangian",
+    options: SolveOptions | None = None,
+    tolerance: float = FEASIBILITY_TOLERANCE,
+) -> Plan:
+    """Route texts: predict every model's outcomes from a history, then solve.
+
+    The certificate speaks of the predicted outcomes; what really happens differs by the
+    prediction error.
+
+    Parameters
+    ----------
+    texts
+        ``n`` queries to route.
+    history
+        Observed outcomes of earlier queries.
+    history_texts
+        Their texts; the history's attribute ``text`` if not given.
+    queries, attributes
+        Labels and groups of the new queries, each of shape ``(n,)``.
+    predictor
+        A registered name, or an object with ``fit`` and ``predict``.
+    minimize, maximize, limits, solver, options, tolerance
+        As in `solve`.
+
+    Returns
+    -------
+    Plan
+        As from `solve`; its ``outcomes`` are the predicted ones.
+
+    Raises
+    ------
+    RoutingError
+        If the input cannot be used.
+    """
+    if history_texts is None:
+        history_texts = history.attribute("text").tolist()
+    chosen = registry.load("predictors", predictor)() if isinstance(predictor, str) else predictor
+    predicted = chosen.fit(history_texts, history).predict(texts)
+    predicted = replace(
+        predicted,
+        queries=predicted.queries if queries is None else np.asarray(queries),
+        attributes={k: np.asarray(v) for k, v in (attributes or {}).items()},
+    )
+    return solve(
+        predicted,
+        minimize=minimize,
+        maximize=maximize,
+        limits=limits,
+        solver=solver,
+        options=options,
+        tolerance=tolerance,
+    )
+
+
+def verify(
+    outcomes: Outcomes,
+    assignment: Ints,
+    *,
+    prices: Prices | None = None,
+    minimize: Objective | None = None,
+    maximize: Objective | None = None,
+    limits: Sequence[Limit | Restriction] = (),
+    allowed: Bools | None = None,
+    options: SolveOptions | None = None,
+    tolerance: float = FEASIBILITY_TOLERANCE,
+) -> Plan:
+    """Certify a routing made by anyone, with a bound from its prices or the native dual.
+
+    Parameters
+    ----------
+    outcomes, minimize, maximize, limits, allowed, options, tolerance
+        As in `solve`.
+    assignment
+        The routing, shape ``(n,)``, indices into ``outcomes.models``.
+    prices
+        Prices that came with it; without them the native solver finds some.
+
+    Returns
+    -------
+    Plan
+        With ``solution.solver`` ``"given"``; the verdict says whether every limit is kept and
+        how far from optimal the routing can be at most.
+
+    Raises
+    ------
+    RoutingError
+        If the input cannot be used.
+    """
+    problem = formulate(
+        outcomes,
+        minimize=minimize,
+        maximize=maximize,
+        limits=limits,
+        allowed=allowed,
+        tolerance=tolerance,
+    )
+    claim = Solution(
+        status=Status.FEASIBLE,
+        termination=Termination.COMPLETED,
+        assignment=np.asarray(assignment),
+        prices=prices,
+        solver="given",
+    )
+    return _planned(outcomes, problem, claim, options or SolveOptions())
+
+
+def read_limits(path: str | Path) -> tuple[Limit | Restriction, ...]:
+    """Limits from a TOML file: one ``[[limit]]`` table each, with a ``type`` and its fields.
+
+    Raises
+    ------
+    TableError
+        Naming the file, and the entry and field that cannot be used.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); check the name") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: not valid TOML ({error}); mend the line") from None
+    entries = content.pop("limit", [])
+    if content or not isinstance(entries, list) or not entries:
+        found = ", ".join(map(repr, content)) or "no [[limit]]"
+        raise TableError(f"{path}: found {found}; write one [[limit]] table per limit")
+    return tuple(_limit(f"{path}, limit {k}", entry) for k, entry in enumerate(entries, start=1))
+
+
+def _limit(where: str, entry: Any) -> Limit | Restriction:
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
+        known = ", ".join(registry.names("limits"))
+        raise TableError(f"{where}: has no type; give type = one of {known}")
+    given = dict(entry)
+    kind = given.pop("type")
+    try:
+        made = registry.load("limits", kind)
+        known_fields = [field.name for field in fields(made)]
+        strange = [name for name in given if name not in known_fields]
+        if strange:
+            raise OptionError(f"{kind} has no field {strange[0]!r}; it takes {known_fields}")
+        limit: Limit | Restriction = made(**given)
+    except (RoutingError, TypeError) as error:
+        raise TableError(f"{where}: {error}") from None
+    return limit
+
+
+def _planned(
+    outcomes: Outcomes, problem: RoutingProblem, claim: Solution, options: SolveOptions
+) -> Plan:
+    """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
+    bound_by = claim.solver
+    undecided = claim.assignment is None and claim.ray is None
+    needs_ray = undecided and claim.status is Status.INFEASIBLE
+    if claim.prices is None and not (claim.ray is not None and claim.assignment is None):
+        native = registry.load("solvers", _BOUND_BY)(core_pairs=0)
+        dual = native.solve(problem, replace(options, start=None, progress=None))
+        claim = replace(claim, prices=dual.prices, ray=dual.ray if needs_ray or undecided else None)
+        bound_by = _BOUND_BY
+    return Plan(outcomes, problem, claim, certify(problem, claim), bound_by)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _plain(line: LimitLine | ModelLine) -> dict[str, Any]:
+    values = {field.name: getattr(line, field.name) for field in fields(line)}
+    return {k: _finite(v) if isinstance(v, float) else v for k, v in values.items()}
