@@ -11,14 +11,27 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from dualroute.arrays import Floats, Ints
 from dualroute.outcomes import Outcomes
 from dualroute.problem import Prices, RoutingProblem, Rows
 
+# A first call compiles or imports; how long an example takes says nothing about the numbers.
+settings.register_profile("dualroute", deadline=None)
+settings.load_profile("dualroute")
+
 FAMILIES = ("budget", "floor", "capacity", "grouped", "share", "own_model", "mixed")
 SIZES = (1e-7, 1.0, 1e7)
+
+# Largest to smallest over 600 decimal orders, yet no sum of a few hundred overflows.
+NUMBERS = st.one_of(
+    st.floats(-1e300, 1e300),
+    st.floats(-1, 1),
+    st.integers(-(10**6), 10**6).map(float),
+    st.sampled_from([1e16, -1e16, 1.0, 1e-16, 0.1, -0.1, 2.0**53, -(2.0**53), 5e-324]),
+)
 
 _PALETTES = {
     "ties": st.sampled_from([0.0, 0.5, 1.0]),

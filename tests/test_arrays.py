@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import NUMBERS
 
-from dualroute.arrays import at, exact_sum, exact_sums, part_of, read_only
-
-# Largest to smallest over 600 decimal orders, yet no sum of a few hundred overflows.
-NUMBERS = st.one_of(
-    st.floats(-1e300, 1e300),
-    st.floats(-1, 1),
-    st.integers(-(10**6), 10**6).map(float),
-    st.sampled_from([1e16, -1e16, 1.0, 1e-16, 0.1, -0.1, 2.0**53, -(2.0**53), 5e-324]),
-)
+from dualroute.arrays import at, exact_sum, exact_sums, part_of, pool_sums, read_only
 
 
 def rounded_once(values):
@@ -76,6 +69,21 @@ def test_no_values_sum_to_zero_in_every_pool():
     assert exact_sum(np.empty(0)) == 0.0
     assert exact_sums(np.empty(0), np.empty(0, int), 3).tolist() == [0.0, 0.0, 0.0]
     assert exact_sums(np.array([0.1]), np.array([-1]), 2).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint16, np.int32, np.uint64])
+@pytest.mark.parametrize("add", [exact_sums, pool_sums])
+def test_the_last_pool_of_a_narrow_type_is_counted_like_any_other(add, dtype):
+    # Pool 127 of int8 and pool 255 of uint8 are the largest numbers these types hold.
+    n_pools = min(256, int(np.iinfo(dtype).max) + 1)
+    pool = np.arange(n_pools, dtype=dtype)
+    assert add(np.ones(n_pools), pool, n_pools).tolist() == [1.0] * n_pools
+
+
+def test_plain_sums_per_pool_skip_pool_minus_one():
+    values, pool = np.array([1.0, 2.5, 4.0, 8.0], np.float32), np.array([2, -1, 0, 2])
+    assert pool_sums(values, pool, 4).tolist() == [4.0, 0.0, 9.0, 0.0]
+    assert pool_sums(np.empty(0), np.empty(0, int), 2).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (3, 1), (1, 2), (1, 1)])

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import routings, small_outcomes
 
@@ -94,6 +94,7 @@ def group_sizes(outcomes, by):
         (lambda by: MetricCap("latency", total=-0.4, by=by), "latency", False, False),
     ],
 )
+@settings(max_examples=20)
 @given(outcomes=small_outcomes(), data=st.data())
 def test_sums_over_the_batch_and_over_groups(make, column, averaged, at_least, by, outcomes, data):
     routing = data.draw(routings(outcomes.n_queries, outcomes.n_models))
@@ -120,6 +121,7 @@ def test_sums_over_the_batch_and_over_groups(make, column, averaged, at_least, b
         (lambda by: MinShare({"small": 0.5}, by=by), None, True, True),
     ],
 )
+@settings(max_examples=20)
 @given(outcomes=small_outcomes(), data=st.data())
 def test_limits_of_models_and_of_models_in_groups(
     make, column, share, at_least, by, outcomes, data

@@ -24,7 +24,7 @@ from dualroute.problem import Prices, RoutingProblem, Rows, allowed_pairs, lagra
 from dualroute.solver import Solution, Status, Termination
 
 ONE = np.ones((1, 1))
-SCALED = settings(max_examples=40, deadline=None)
+SOLVED = settings(max_examples=40)
 
 
 def satisfies(form, x):
@@ -37,7 +37,6 @@ def satisfies(form, x):
     return True
 
 
-@settings(deadline=None)
 @given(small_problems(max_queries=3, sizes=SIZES, tolerance=0.0))
 def test_binary_columns_that_keep_the_rows_are_the_feasible_routings(problem):
     form = linear_form(problem)
@@ -158,7 +157,7 @@ def test_everything_fixed_leaves_no_columns():
 # ---------------------------------------------------------------- solved
 
 
-@SCALED
+@SOLVED
 @given(small_problems(planted=True, max_queries=4, sizes=SIZES))
 def test_the_integer_program_has_the_optimum_of_the_enumeration(problem):
     form = linear_form(problem)
@@ -172,7 +171,7 @@ def test_the_integer_program_has_the_optimum_of_the_enumeration(problem):
     assert answer.best_bound * form.cost_scale == pytest.approx(best * form.cost_scale, abs=1e-6)
 
 
-@SCALED
+@SOLVED
 @given(small_problems(planted=True, sizes=SIZES))
 def test_row_duals_of_the_relaxation_are_prices_that_attain_its_value(problem):
     form = linear_form(problem)
@@ -183,7 +182,7 @@ def test_row_duals_of_the_relaxation_are_prices_that_attain_its_value(problem):
     assert value * form.cost_scale == pytest.approx(answer.best_bound * form.cost_scale, abs=1e-6)
 
 
-@SCALED
+@SOLVED
 @given(problem=small_problems(planted=True), data=st.data())
 def test_the_value_of_a_restricted_program_counts_the_fixed_queries(problem, data):
     best = min(every_feasible_routing(problem), key=problem.value)
@@ -208,7 +207,7 @@ def test_duals_by_hand():
         assert form.prices(problem, answer.row_dual).vector[0] == pytest.approx(price, abs=1e-9)
 
 
-@SCALED
+@SOLVED
 @given(small_problems(max_queries=3, sizes=SIZES))
 def test_duals_of_the_elastic_program_prove_infeasibility_when_it_pays(problem):
     answer = run_highs(linear_form(problem).elastic(), integer=False)

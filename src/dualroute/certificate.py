@@ -48,6 +48,9 @@ class Certificate:
         cheapest model at the prices, and the priced slack of the limits.
     infeasible
         Whether it is proved that no routing keeps the limits.
+    needed, held
+        The proof, where there is one: weighted by the ray, every routing uses at least
+        `needed` of the limits, and they hold `held` together; NaN otherwise.
     verdict
         The same in words.
     """
@@ -61,6 +64,8 @@ class Certificate:
     regret: float
     idle: float
     infeasible: bool
+    needed: float
+    held: float
     verdict: str
 
     @property
@@ -100,7 +105,10 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
         If the routing or the prices do not fit the problem in shape.
     """
     assignment = solution.assignment
-    infeasible = solution.ray is not None and _no_routing(problem, solution.ray)
+    needed, held = _weighed(problem, solution.ray)
+    infeasible = needed > held
+    if not infeasible:
+        needed = held = math.nan
     if assignment is None:
         bound = _bound(problem, solution.prices, _fractions(problem.limit))
         certificate = Certificate(
@@ -113,6 +121,8 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
             regret=math.nan,
             idle=math.nan,
             infeasible=infeasible,
+            needed=needed,
+            held=held,
             verdict="",
         )
         return replace(certificate, verdict=_verdict(problem, certificate, solution))
@@ -138,6 +148,8 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
         regret=regret,
         idle=idle,
         infeasible=infeasible,
+        needed=needed,
+        held=held,
         verdict="",
     )
     return replace(certificate, verdict=_verdict(problem, certificate, solution))
@@ -193,17 +205,26 @@ def _bound(problem: RoutingProblem, prices: Prices | None, limits: list[Fraction
     return _rounded_down(total - held) if total is not None else -math.inf
 
 
-def _no_routing(problem: RoutingProblem, ray: Prices) -> bool:
-    """Whether weights on the limits show that no routing can keep them all.
+def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]:
+    """The least weighted use of any routing, rounded down, and the weighted ceilings, up.
 
-    If even the routing of least weighted use exceeds the weighted ceilings, none keeps every
-    ceiling (Farkas). The objective plays no part.
+    If the first exceeds the second, no routing keeps every ceiling (Farkas); the objective
+    plays no part. Both are 0 without a ray.
     """
+    if ray is None:
+        return 0.0, 0.0
     ray.check(problem)
     free = replace(problem, objective=np.where(np.isfinite(problem.objective), 0.0, np.inf))
+    needed = _cheapest_total(free, ray)
     slack = Fraction(problem.tolerance)
-    ceilings = [limit + slack * abs(limit) for limit in _fractions(problem.limit)]
-    return _bound(free, ray, ceilings) > 0
+    held = sum(
+        (
+            weight * (limit + slack * abs(limit))
+            for weight, limit in zip(_fractions(ray.vector), _fractions(problem.limit), strict=True)
+        ),
+        Fraction(0),
+    )
+    return (0.0 if needed is None else _rounded_down(needed)), -_rounded_down(-held)
 
 
 def _cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:

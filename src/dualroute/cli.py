@@ -6,7 +6,8 @@ that ``--help`` answers at once.
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -26,10 +27,13 @@ app = typer.Typer(
     name="dualroute",
     help="Decide which language model answers which query, and prove how good the decision is.",
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+# Bad options and arguments: the base of the one such error that typer names in public.
+_USAGE_ERRORS: Any = typer.BadParameter.__mro__[2]
 
 
 class Exit(IntEnum):
@@ -169,7 +173,7 @@ def solve(
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
     least, most = _objectives(minimize, maximize)
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
-    with _Progress() as progress:
+    with _about(table), _Progress() as progress:
         plan = routing.solve(
             outcomes,
             minimize=least,
@@ -234,7 +238,7 @@ def route(
     else:
         log_texts = _texts_of(log, history_queries, query, text)
     _note(f"predicting {len(batch.texts)} queries from a log of {log.n_queries}")
-    with _Progress() as progress:
+    with _about(history), _Progress() as progress:
         plan = routing.route(
             batch.texts,
             log,
@@ -292,7 +296,7 @@ def verify(
         assignment, prices = read_plan(plan, outcomes, problem)
     else:
         assignment = read_routing(plan, outcomes, query=query, model=model)
-    with _Progress() as progress:
+    with _about(table), _Progress() as progress:
         checked = routing.verify(
             outcomes,
             assignment,
@@ -338,18 +342,13 @@ def list_(json: Json = None) -> None:
 
 def main() -> None:
     """Entry point: run a command; whatever goes wrong ends in one line and an exit status."""
-    import click
-
     try:
-        status = app(standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except RoutingError as error:
         status = _fail(str(error))
-    except click.exceptions.NoArgsIsHelpError as error:
-        typer.echo(error.ctx.get_help() if error.ctx else "", err=True)
-        status = Exit.UNUSABLE_INPUT
-    except click.ClickException as error:
+    except _USAGE_ERRORS as error:
         status = _fail(f"{error.format_message()} (see dualroute --help)")
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("dualroute: interrupted; nothing was written", err=True)
         status = Exit.INTERRUPTED
     except MemoryError:
@@ -358,6 +357,16 @@ def main() -> None:
         sys.stderr.close()
         status = Exit.ANSWERED
     sys.exit(status if isinstance(status, int) else Exit.ANSWERED)
+
+
+@contextmanager
+def _about(place: str) -> Iterator[None]:
+    """Begin the message of any error with the file or option that it is about."""
+    try:
+        yield
+    except RoutingError as error:
+        message = str(error)
+        raise type(error)(message if message.startswith(place) else f"{place}: {message}") from None
 
 
 def _fail(message: str) -> int:
@@ -381,18 +390,23 @@ def _limits(
 
     asked: list[Limit | Restriction] = []
     if budget is not None:
-        asked.append(Budget(budget))
+        with _about("--budget"):
+            asked.append(Budget(budget))
     if quality_floor is not None:
-        asked.append(QualityFloor(mean=quality_floor))
+        with _about("--quality-floor"):
+            asked.append(QualityFloor(mean=quality_floor))
     if quality_total is not None:
-        asked.append(QualityFloor(total=quality_total))
-    each = [_number(text) for text in capacity or () if "=" not in text]
-    named = dict(_pair(text) for text in capacity or () if "=" in text)
-    if len(each) > 1:
-        raise OptionError("--capacity is given twice for all models; give it once, or MODEL=N")
-    asked += [Capacity(number) for number in each]
-    if named:
-        asked.append(Capacity(named))
+        with _about("--quality-total"):
+            asked.append(QualityFloor(total=quality_total))
+    with _about("--capacity"):
+        each = [_number(text) for text in capacity or () if "=" not in text]
+        named = [_pair(text) for text in capacity or () if "=" in text]
+        twice = [name for name, _ in named if [n for n, _ in named].count(name) > 1]
+        if len(each) > 1 or twice:
+            raise OptionError(f"{twice[0] if twice else 'every model'} is given two capacities")
+        asked += [Capacity(number) for number in each]
+        if named:
+            asked.append(Capacity(dict(named)))
     if file is not None:
         asked += read_limits(file)
     return asked
@@ -407,7 +421,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise OptionError(f"--capacity {text!r} is no number; write N, or MODEL=N") from None
+        raise OptionError(f"{text!r} is no number; write N, or MODEL=N") from None
 
 
 def _objectives(minimize: str | None, maximize: str | None) -> _Objectives:

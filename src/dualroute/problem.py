@@ -268,6 +268,11 @@ class Prices:
         """Prices from one vector ``(K,)``; numbers below zero become zero."""
         return cls(problem.split(np.maximum(np.asarray(vector, np.float64), 0.0)))
 
+    def normalized(self) -> "Prices":
+        """The same direction with largest entry 1: how rays are handed out."""
+        largest = float(self.vector.max(initial=0.0))
+        return self if largest == 0 else Prices(tuple(value / largest for value in self.values))
+
     @property
     def vector(self) -> Floats:
         """All prices as one vector ``(K,)``."""

@@ -53,7 +53,9 @@ def certificate_table(plan: Plan) -> Table:
     if math.isfinite(certificate.bound):
         which = "at most" if problem.maximize else "at least"
         bound = number(plan.certified_bound)
-        table.add_row("certified bound", f"{bound}  (any routing: {which}; from {plan.bound_by})")
+        table.add_row(
+            "certified bound", f"{bound}  (any routing: {which}; prices: {plan.bound_by})"
+        )
     if certificate.feasible and math.isfinite(certificate.gap):
         relative = f"{certificate.mip_rel_gap:.2e} of the objective"
         split = f"regret {number(certificate.regret)} + idle limits {number(certificate.idle)}"
@@ -61,11 +63,14 @@ def certificate_table(plan: Plan) -> Table:
     if math.isfinite(plan.best_bound):
         table.add_row("solver's own bound", f"{number(plan.best_bound)}  (a claim)")
     solution = plan.solution
-    table.add_row(
-        "solver",
-        f"{solution.solver}: {plan.status}, stopped on {solution.termination}, "
-        f"{solution.seconds:.2f} s, {solution.iterations} iterations",
-    )
+    if plan.given:
+        table.add_row("routing", "given")
+    else:
+        table.add_row(
+            "solver",
+            f"{solution.solver}: {plan.status}, stopped on {solution.termination}, "
+            f"{solution.seconds:.2f} s, {solution.iterations} iterations",
+        )
     table.add_row("feasibility tolerance", f"{problem.tolerance:g} of each limit")
     return table
 
@@ -77,7 +82,8 @@ def limits_table(plan: Plan) -> Table:
     title = "Limits"
     if len(shown) < len(lines):
         title += f" ({len(shown)} of {len(lines)}, broken and dearest first; all in --json)"
-    table = _table(title, ("limit",), ("use", "", "limit", "slack", "price", "exact excess"))
+    worth = "weight" if plan.certificate.infeasible else "price"
+    table = _table(title, ("limit",), ("use", "", "limit", "slack", worth, "exact excess"))
     table.add_column("unit", overflow="fold")
     for line in shown:
         table.add_row(
@@ -91,7 +97,8 @@ def limits_table(plan: Plan) -> Table:
             line.unit,
             style=None if line.kept or math.isnan(line.use) else "bold red",
         )
-    table.caption = f"price: {plan.problem.unit} per unit of the limit"
+    meaning = "of the proof, per" if plan.certificate.infeasible else f"{plan.problem.unit} per"
+    table.caption = f"{worth}: {meaning} unit of the limit"
     table.caption_justify = "left"
     return table
 
@@ -136,10 +143,11 @@ def remarks(plan: Plan) -> list[str]:
         if not any(price.any() for price in spilling) and binding <= 1:
             said.append("No capacity binds: a single calibrated lambda does as well here.")
     if plan.certificate.infeasible:
-        ray = [line for line in plan.to_dict()["ray"] or [] if line["weight"] > 0]
-        named = list(dict.fromkeys(line["name"] for line in ray))
+        named = list(dict.fromkeys(line["name"] for line in plan.to_dict()["ray"] or []))
         said.append(
-            f"No routing keeps {_joined(named)} together; widen one of them, or allow more models."
+            f"Weighted as above, every routing uses at least {short(plan.certificate.needed)} of "
+            f"{_joined(named)}, and the limits hold {short(plan.certificate.held)}: widen them, "
+            "or allow more models."
         )
     return said
 

@@ -20,6 +20,7 @@ from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
 from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
 
 _BOUND_BY = "lagrangian"
+_GIVEN = "given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class LimitLine:
     excess
         Use beyond the limit, exact and rounded once; at most 0 when kept exactly.
     price
-        What one more unit of the limit saves (or gains), in objective units.
+        What one more unit of the limit saves (or gains), in objective units; where the limits
+        are proved contradictory, the weight of this one in the proof.
     unit
         Unit of `use` and `limit`.
     kept
@@ -145,6 +147,11 @@ class Plan:
         return "optimal" if self.solution.status is Status.OPTIMAL else "feasible"
 
     @property
+    def given(self) -> bool:
+        """Whether the routing was handed in rather than found."""
+        return self.solution.solver == _GIVEN
+
+    @property
     def answered(self) -> bool:
         """Whether there is a feasible routing, or a proof that there is none."""
         return self.certificate.feasible or self.certificate.infeasible
@@ -155,10 +162,11 @@ class Plan:
         nothing = self.problem.split(np.full(self.problem.n_rows, np.nan))
         uses = self.certificate.use or nothing
         excesses = self.certificate.excess or nothing
-        prices = self.solution.prices.values if self.solution.prices is not None else nothing
+        weights = self.solution.ray if self.certificate.infeasible else self.solution.prices
+        prices = weights.values if weights is not None else nothing
         for rows, use, excess, price in zip(self.problem.rows, uses, excesses, prices, strict=True):
             sign = -1.0 if rows.at_least else 1.0
-            within = excess <= self.problem.tolerance * np.abs(rows.limit)
+            broken = excess > self.problem.tolerance * np.abs(rows.limit)
             lines += [
                 LimitLine(
                     name=rows.name,
@@ -170,7 +178,7 @@ class Plan:
                     excess=float(excess[r]),
                     price=float(price[r]),
                     unit=rows.unit,
-                    kept=bool(within[r]),
+                    kept=not broken[r],
                 )
                 for r in range(rows.n_pools)
             ]
@@ -209,6 +217,8 @@ class Plan:
             "verdict": certificate.verdict,
             "feasible": certificate.feasible,
             "infeasibility_proved": certificate.infeasible,
+            "needed": _finite(certificate.needed),
+            "held": _finite(certificate.held),
             "sense": "maximize" if self.problem.maximize else "minimize",
             "unit": self.problem.unit,
             "objective": _finite(self.objective),
@@ -410,7 +420,7 @@ def verify(
         termination=Termination.COMPLETED,
         assignment=np.asarray(assignment),
         prices=prices,
-        solver="given",
+        solver=_GIVEN,
     )
     return _planned(outcomes, problem, claim, options or SolveOptions())
 

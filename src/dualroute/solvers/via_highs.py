@@ -191,4 +191,4 @@ def _ray(problem: RoutingProblem, options: SolveOptions, clock: Clock) -> Prices
     )
     if answer.row_dual is None:
         return None
-    return form.prices(free, answer.row_dual)
+    return form.prices(free, answer.row_dual).normalized()

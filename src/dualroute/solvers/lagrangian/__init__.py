@@ -218,7 +218,7 @@ class _Search:
         )
         self.passes += found.passes
         if found.value > 1e-12:
-            self.ray = engine.prices(found.scaled)
+            self.ray = engine.prices(found.scaled).normalized()
         return self.ray is not None
 
     def report(self, phase: str) -> None:
