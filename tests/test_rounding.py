@@ -129,6 +129,16 @@ def test_improve_spends_what_a_budget_has_left():
     assert improve(problem, np.zeros(3, int)).tolist() == [0, 1, 1]
 
 
+def test_a_limit_of_zero_is_measured_by_what_is_used():
+    # No token may be spent, and every answer of the first model takes 1e10 of them.
+    usage = Rows("tokens", np.array([[1e10, 0.0], [2e10, 0.0]]), np.zeros(1))
+    problem = RoutingProblem(np.array([[1.0, 2.0], [1.0, 3.0]]), (usage,))
+    routed = repair(problem, np.zeros(2, int), without_prices(problem))
+    assert routed.tolist() == [1, 1]
+    forced = replace(problem, objective=np.array([[1.0, 2.0], [1.0, np.inf]]))
+    assert repair(forced, np.zeros(2, int), without_prices(forced)) is None
+
+
 def test_no_limits_nothing_to_mend():
     problem = RoutingProblem(np.array([[2.0, 1.0], [1.0, 2.0]]))
     routing = np.array([0, 1])

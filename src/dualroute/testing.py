@@ -80,6 +80,7 @@ def known_problems() -> tuple[Known, ...]:
     quality = [[0.6, 0.9], [0.5, 0.9], [0.2, 0.9]]
     pair = Outcomes.from_arrays([[1, 4]] * 3, quality)
     micro = Outcomes.from_arrays([[1e-6, 4e-6]] * 3, quality)
+    giga = Outcomes.from_arrays([[1e9, 4e9]] * 3, quality)
     # Four queries, costs 1, 2, 5, rooms 2, 2, 1. So either two small and two medium, or two,
     # one, one at cost 9, or one, two, one at cost 10. Against medium everywhere (2.3) the
     # small one loses .1, .2, .3, .5 and the large one gains .35, .1, .1, .1.
@@ -185,6 +186,17 @@ def known_problems() -> tuple[Known, ...]:
             "a cap on a mean",
             formulate(latency, minimize="cost", limits=[MetricCap("latency", mean=2)]),
             7.0,
+        ),
+        # The small model is closed, so all take the large one at 4.
+        Known(
+            "a closed model", formulate(pair, minimize="cost", limits=[Capacity({"m0": 0})]), 12.0
+        ),
+        # Nothing is allowed, and everything takes a lot: no limit to measure the excess by.
+        Known(
+            "a budget of nothing",
+            formulate(giga, maximize="quality", limits=[Budget(0)]),
+            math.inf,
+            contradictory=True,
         ),
         # Nothing costs less than 3.
         Known(
