@@ -42,7 +42,8 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 def pool_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
     """Floating-point sum of ``values`` per pool, shape ``(n_pools,)``; pool -1 counts nowhere."""
-    return np.bincount(pool + 1, values, n_pools + 1)[1:].astype(np.float64, copy=False)
+    shifted = pool.astype(np.intp, copy=False) + 1
+    return np.bincount(shifted, values, n_pools + 1)[1:].astype(np.float64, copy=False)
 
 
 def exact_sum(values: Floats) -> float:

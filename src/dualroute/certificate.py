@@ -7,6 +7,7 @@ the numbers in the table, not about the floating-point arithmetic that found it.
 """
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -104,6 +105,14 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
     ProblemError
         If the routing or the prices do not fit the problem in shape.
     """
+    for prices in (solution.prices, solution.ray):
+        if prices is not None:
+            prices.check(problem)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows proves nothing
+        return _certified(problem, solution)
+
+
+def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
     assignment = solution.assignment
     needed, held = _weighed(problem, solution.ray)
     infeasible = needed > held
@@ -175,6 +184,8 @@ def gap_parts(
         for block in problem.blocks()
     ]
     idle = -prices.vector * problem.excess(assignment)
+    if not (np.isfinite(regret).all() and np.isfinite(idle).all()):
+        return math.nan, math.nan
     return math.fsum(regret), math.fsum(idle.tolist())
 
 
@@ -199,7 +210,6 @@ def _bound(problem: RoutingProblem, prices: Prices | None, limits: list[Fraction
     """The Lagrangian at these prices and limits, rounded down whatever arithmetic did."""
     if prices is None:
         return -math.inf
-    prices.check(problem)
     held = sum((p * b for p, b in zip(_fractions(prices.vector), limits, strict=True)), Fraction(0))
     total = _cheapest_total(problem, prices)
     return _rounded_down(total - held) if total is not None else -math.inf
@@ -213,7 +223,6 @@ def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]
     """
     if ray is None:
         return 0.0, 0.0
-    ray.check(problem)
     free = replace(problem, objective=np.where(np.isfinite(problem.objective), 0.0, np.inf))
     needed = _cheapest_total(free, ray)
     slack = Fraction(problem.tolerance)
@@ -250,17 +259,21 @@ def _cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
                 size += np.abs(charge)
         size[forbidden] = 0.0
         low = priced - error * size - np.finfo(np.float64).tiny
-        partial.append(exact_sum(low.min(axis=1)))
+        cheapest = low.min(axis=1)
+        if not np.isfinite(cheapest).all():
+            return None
+        partial.append(exact_sum(cheapest))
     total = math.fsum(partial)
-    if not math.isfinite(total):
-        return None
     # Each partial sum and the last one were rounded once; 2**-52 of their sizes covers it.
     slip = Fraction(math.fsum(map(abs, partial))) * Fraction(2) ** -52
     return Fraction(total) - slip
 
 
 def _rounded_down(number: Fraction) -> float:
-    value = float(number)
+    try:
+        value = float(number)
+    except OverflowError:
+        return -math.inf if number < 0 else sys.float_info.max
     return value if Fraction(value) <= number else math.nextafter(value, -math.inf)
 
 

@@ -313,6 +313,9 @@ def formulate(
     wanted = minimize if minimize is not None else maximize
     assert wanted is not None
     objective, unit = _mix(outcomes, wanted, negate=maximize is not None)
+    for limit in limits:
+        if not isinstance(limit, Limit | Restriction):
+            raise OptionError(f"{limit!r} is no limit; give a Budget, a Capacity or another one")
     grids = [limit.allowed(outcomes) for limit in limits if isinstance(limit, Restriction)]
     if allowed is not None:
         grids.append(np.atleast_2d(np.asarray(allowed, bool)))

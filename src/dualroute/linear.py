@@ -84,6 +84,7 @@ class LinearForm:
             cost=np.r_[np.zeros(self.n_columns), reach],
             matrix=sp.csr_array(sp.hstack([self.matrix, give])),
             cost_scale=1.0,
+            offset=0.0,
         )
 
 

@@ -77,6 +77,8 @@ class Rows:
             raise ProblemError(
                 f"limit {self.name!r}: {len(self.labels)} labels for {limit.size} pools"
             )
+        if pool.dtype not in (np.int32, np.int64):
+            pool = pool.astype(np.int64)  # room for "no pool" beside the largest number
         for name, array in (("usage", usage), ("pool", pool), ("limit", limit)):
             object.__setattr__(self, name, read_only(array))
 
@@ -188,6 +190,18 @@ class RoutingProblem:
     def limit(self) -> Floats:
         """All limits as one vector, shape ``(K,)``, family after family."""
         return np.concatenate([np.empty(0), *(rows.limit for rows in self.rows)])
+
+    @property
+    def row_size(self) -> Floats:
+        """A size to measure each row by: its limit, or a mean use where that is larger, ``(K,)``.
+
+        Positive, also where the limit is 0.
+        """
+        sizes = [np.empty(0)]
+        for rows in self.rows:
+            mean = float(np.abs(rows.usage[:_BLOCK]).mean(dtype=np.float64)) or 1.0
+            sizes.append(np.maximum(np.abs(rows.limit), mean))
+        return np.concatenate(sizes)
 
     @property
     def target(self) -> Floats:

@@ -55,8 +55,7 @@ def repair(
     numpy.ndarray or None
         Shape ``(n,)``; None if none was found, which proves nothing.
     """
-    # Loads are tracked in floating point; the second ceiling makes room for its error.
-    for ceiling in (problem.target, problem.limit - 1e-12 * np.abs(problem.limit)):
+    for ceiling in _ceilings(problem):
         routed, vector = assignment, prices.vector
         for _ in range(_REPRICINGS):
             routed, load = _unload(problem, routed, Prices.of(problem, vector), ceiling, clock)
@@ -80,18 +79,24 @@ def improve(problem: RoutingProblem, assignment: Ints, clock: Clock = _NO_LIMIT)
     numpy.ndarray
         Shape ``(n,)``; it keeps every limit whenever ``assignment`` does.
     """
-    ceiling = problem.target
-    free = Prices.of(problem, np.zeros(problem.n_rows))
-    routed = assignment.copy()
-    load = problem.use(routed)
-    for _ in range(_ROUNDS):
-        if clock.expired:
-            break
-        moves = _ranked(problem, routed, free, load, ceiling, row=None)
-        if _apply(moves, routed, load, ceiling, row=None, strict=True) == 0:
-            break
-    better = problem.value(routed) < problem.value(assignment)
-    return routed if better and problem.keeps_limits(routed) else assignment
+    free = without_prices(problem)
+    for ceiling in _ceilings(problem):
+        routed = assignment.copy()
+        load = problem.use(routed)
+        for _ in range(_ROUNDS):
+            if clock.expired:
+                break
+            moves = _ranked(problem, routed, free, load, ceiling, row=None)
+            if _apply(moves, routed, load, ceiling, problem.row_size, row=None, strict=True) == 0:
+                break
+        if problem.value(routed) < problem.value(assignment) and problem.keeps_limits(routed):
+            return routed
+    return assignment
+
+
+def _ceilings(problem: RoutingProblem) -> tuple[Floats, Floats]:
+    """What loads are held to; tracked in floating point, they may need the second's room."""
+    return problem.target, problem.limit - 1e-12 * np.abs(problem.limit)
 
 
 def _unload(
@@ -99,19 +104,19 @@ def _unload(
 ) -> tuple[Ints, Floats]:
     routed = assignment.copy()
     load = problem.use(routed)
-    scale = np.maximum(np.abs(ceiling), 1e-300)
+    size = problem.row_size
     stuck: set[int] = set()
     for _ in range(_ROUNDS + 4 * problem.n_rows):
-        broken = np.maximum(load - ceiling, 0.0) / scale
+        broken = np.maximum(load - ceiling, 0.0) / size
         broken[list(stuck)] = 0.0
         row = int(broken.argmax()) if broken.size else -1
         if row < 0 or broken[row] == 0 or clock.expired:
             break
         moves = _ranked(problem, routed, prices, load, ceiling, row)
-        applied = _apply(moves, routed, load, ceiling, row, strict=True)
+        applied = _apply(moves, routed, load, ceiling, size, row, strict=True)
         if applied == 0:
             moves = _ranked(problem, routed, prices, load, np.full_like(ceiling, np.inf), row)
-            applied = _apply(moves, routed, load, ceiling, row, strict=False)
+            applied = _apply(moves, routed, load, ceiling, size, row, strict=False)
         if applied == 0:
             stuck.add(row)
         else:
@@ -124,8 +129,7 @@ def _raised(problem: RoutingProblem, vector: Floats, broken: Bools) -> Floats:
     """Prices one step up on broken rows; from zero, to what a typical objective is worth."""
     finite = problem.objective[:4096][np.isfinite(problem.objective[:4096])]
     worth = float(np.abs(finite).mean()) * problem.n_queries * 0.1
-    floor = worth / np.maximum(np.abs(problem.limit), 1e-300)
-    return np.where(broken, np.maximum(1.5 * vector, np.minimum(floor, 1e300)), vector)
+    return np.where(broken, np.maximum(1.5 * vector, worth / problem.row_size), vector)
 
 
 def _cheapest(problem: RoutingProblem, prices: Prices) -> Ints:
@@ -237,6 +241,7 @@ def _apply(
     routed: Ints,
     load: Floats,
     ceiling: Floats,
+    size: Floats,
     row: int | None,
     *,
     strict: bool,
@@ -244,10 +249,11 @@ def _apply(
     """Apply moves in order, writing to ``routed`` and ``load``; how many were applied.
 
     Strict: a move may not raise a load above its ceiling. Otherwise it may, as long as the sum
-    of relative excesses shrinks.
+    of excesses, each relative to the row's size, shrinks.
     """
     loads = [*load.tolist(), 0.0]
     ceilings = [*ceiling.tolist(), math.inf]
+    sizes = [*size.tolist(), 1.0]
     families = range(moves.row_old.shape[0])
     columns = [a.tolist() for a in (moves.row_old, moves.use_old, moves.row_new, moves.use_new)]
     applied = 0
@@ -262,7 +268,7 @@ def _apply(
         if strict:
             allowed = all(d <= 0 or loads[r] + d <= ceilings[r] for r, d in change.items())
         else:
-            allowed = _excess_change(change, loads, ceilings) < 0
+            allowed = _excess_change(change, loads, ceilings, sizes) < 0
         if allowed:
             for r, d in change.items():
                 loads[r] += d
@@ -272,12 +278,14 @@ def _apply(
     return applied
 
 
-def _excess_change(change: dict[int, float], loads: list[float], ceilings: list[float]) -> float:
+def _excess_change(
+    change: dict[int, float], loads: list[float], ceilings: list[float], sizes: list[float]
+) -> float:
     total = 0.0
     for r, d in change.items():
         if math.isfinite(ceilings[r]):
             before, after = loads[r] - ceilings[r], loads[r] + d - ceilings[r]
-            total += (max(after, 0.0) - max(before, 0.0)) / max(abs(ceilings[r]), 1e-300)
+            total += (max(after, 0.0) - max(before, 0.0)) / sizes[r]
     return total
 
 

@@ -95,12 +95,7 @@ class LocalEngine:
         sizes = np.abs(head[np.isfinite(head) & (head != 0)])
         typical = float(sizes.mean(dtype=np.float64)) if sizes.size else 1.0
         object.__setattr__(self, "value_scale", 1.0 / (typical * problem.n_queries))
-        reach = [np.empty(0)]
-        for rows in problem.rows:
-            usage = np.abs(rows.usage[:8192])
-            mean = float(usage.mean(dtype=np.float64)) or 1.0
-            reach.append(np.maximum(np.abs(rows.limit), mean))
-        object.__setattr__(self, "row_scale", 1.0 / np.concatenate(reach))
+        object.__setattr__(self, "row_scale", 1.0 / problem.row_size)
 
     @property
     def limit(self) -> Floats:

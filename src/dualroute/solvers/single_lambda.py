@@ -85,13 +85,13 @@ class _Rule:
     def of(cls, problem: RoutingProblem) -> "_Rule":
         spills = [_spills(rows) for rows in problem.rows]
         weight = [
-            np.zeros(rows.n_pools) if spill else 1.0 / np.maximum(np.abs(rows.limit), 1e-300)
-            for rows, spill in zip(problem.rows, spills, strict=True)
+            np.zeros_like(size) if spill else 1.0 / size
+            for size, spill in zip(problem.split(problem.row_size), spills, strict=True)
         ]
         families = zip(problem.rows, spills, strict=True)
         return cls(
             problem,
-            np.minimum(np.concatenate([np.empty(0), *weight]), 1e300),
+            np.concatenate([np.empty(0), *weight]),
             tuple(rows for rows, spill in families if spill),
         )
 

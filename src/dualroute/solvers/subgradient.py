@@ -49,7 +49,7 @@ class Subgradient:
         options.checked_start(problem)
         clock = Clock(options.time_limit)
         unit = _mean_size(problem) * problem.n_queries
-        reach = np.maximum(np.abs(problem.limit), 1.0)
+        reach = problem.row_size
         vector, step, since = np.zeros(problem.n_rows), self.step, 0
         best_bound, best_prices = -np.inf, Prices.of(problem, vector)
         held: Ints | None = None

@@ -114,14 +114,16 @@ def polish(
             break
         trial, upper = solved
         promise = upper - value
-        at_edge = (trial >= best + 0.999 * radius) | (trial <= best - 0.999 * radius)
-        inside = not bool((at_edge & (trial > 0) & (trial < box.most)).any())
         if promise <= relative * max(abs(value), 1e-12):
-            if inside or radius >= box.most:
+            # The master is concave: what gains nothing in a box of this width around the best
+            # prices gains nothing beyond it either, up to rounding.
+            if radius >= min(box.most, 1.0 + float(best.max(initial=0.0))):
                 exact = True
                 break
-            radius = min(radius * 10, box.most)
+            radius *= 10
             continue
+        at_edge = (trial >= best + 0.999 * radius) | (trial <= best - 0.999 * radius)
+        inside = not bool((at_edge & (trial > 0) & (trial < box.most)).any())
         cuts = engine.cuts(trial, edges)
         passes += 1
         kept.append(cuts)
