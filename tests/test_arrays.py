@@ -65,6 +65,13 @@ def test_a_million_tenths_sum_to_the_rounded_product():
     assert exact_sum(values) == float(10**6 * Fraction(0.1))
 
 
+def test_a_sum_that_overflows_on_the_way_is_still_exact():
+    # 8 * 1e308 is past the largest double, 8 ones are not; column by column each 1 is absorbed.
+    values = np.repeat([1e308, 1.0, -1e308], 8)
+    assert exact_sum(values) == 8.0
+    assert exact_sums(values, np.zeros(24, int), 1).tolist() == [8.0]
+
+
 def test_no_values_sum_to_zero_in_every_pool():
     assert exact_sum(np.empty(0)) == 0.0
     assert exact_sums(np.empty(0), np.empty(0, int), 3).tolist() == [0.0, 0.0, 0.0]

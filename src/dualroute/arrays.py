@@ -48,7 +48,10 @@ def pool_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
 
 def exact_sum(values: Floats) -> float:
     """Sum of an array, correctly rounded, whatever its order (Shewchuk's expansion)."""
-    return math.fsum(values.ravel().tolist())
+    try:
+        return math.fsum(values.ravel().tolist())
+    except OverflowError:  # beyond the range of doubles
+        return float(np.sum(values, dtype=np.float64))
 
 
 def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:

@@ -168,7 +168,9 @@ class SentenceTransformerEmbedding:
         os.environ["HF_HUB_OFFLINE"] = "1"
         try:
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
 
+            logging.disable_progress_bar()  # loading is quick, and libraries do not chatter
             return SentenceTransformer(str(self.model), device=self.device, local_files_only=True)
         except ModuleNotFoundError as error:
             raise MissingDependencyError(

@@ -8,6 +8,8 @@ import scipy.sparse as sp
 from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem
 
+_LARGEST = 1e12
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearForm:
@@ -179,6 +181,12 @@ def use_of(problem: RoutingProblem, assignment: Ints, queries: Ints) -> Floats:
 
 
 def _power_of_two(values: Floats) -> float:
-    """The power of two that brings the median nonzero size to between 1 and 2."""
+    """The power of two that brings the median nonzero size to between 1 and 2.
+
+    Unless that would take the largest above what solvers accept.
+    """
     sizes = np.abs(values[values != 0])
-    return float(2.0 ** -np.floor(np.log2(np.median(sizes)))) if sizes.size else 1.0
+    if sizes.size == 0:
+        return 1.0
+    typical = max(float(np.median(sizes)), float(sizes.max()) / _LARGEST)
+    return float(2.0 ** -np.floor(np.log2(typical)))

@@ -212,6 +212,18 @@ class RoutingProblem:
         limit = self.limit
         return limit + min(self.tolerance, _ROUNDING) * np.abs(limit)
 
+    def widened(self) -> "RoutingProblem":
+        """The problem with (nearly) all of the tolerance added to its limits, and none left.
+
+        What solvers fall back on when the limits themselves cannot be kept: a routing of it
+        keeps the limits of this problem within tolerance.
+        """
+        limits = self.split(self.limit + 0.999 * self.tolerance * np.abs(self.limit))
+        rows = zip(self.rows, limits, strict=True)
+        return replace(
+            self, rows=tuple(replace(r, limit=limit) for r, limit in rows), tolerance=0.0
+        )
+
     def split(self, vector: Floats) -> tuple[Floats, ...]:
         """A vector ``(K,)`` as one array per family."""
         ends = np.cumsum([rows.n_pools for rows in self.rows], dtype=int)[:-1]

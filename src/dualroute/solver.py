@@ -8,7 +8,7 @@ before a limit is never lost.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -98,6 +98,10 @@ class SolveOptions:
             raise OptionError(f"threads is {self.threads}; give at least 1")
         if self.seed < 0:
             raise OptionError(f"seed is {self.seed}; give a number of at least 0")
+
+    def after(self, seconds: float) -> "SolveOptions":
+        """The options for what is left when some of the time is used."""
+        return replace(self, time_limit=max(self.time_limit - seconds, 1e-3))
 
     def closed(self, objective: float, bound: float) -> bool:
         """Whether the gap asked for is reached."""

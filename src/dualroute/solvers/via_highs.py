@@ -40,6 +40,14 @@ class Highs:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Search within the options; prices come from the relaxation's duals."""
+        solution = self._solve(problem, options)
+        if solution.status is Status.INFEASIBLE and problem.tolerance > 0:
+            # Perhaps the tolerance forgives what the limits do not; if not, that is proved.
+            again = self._solve(problem.widened(), options.after(solution.seconds))
+            return replace(again, seconds=solution.seconds + again.seconds)
+        return solution
+
+    def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         clock = Clock(options.time_limit)
         start = options.checked_start(problem)
         form = linear_form(problem)

@@ -47,6 +47,14 @@ class Lagrangian:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Search within the options; on Ctrl-C, what was found so far."""
+        solution = self._solve(problem, options)
+        if solution.status is Status.INFEASIBLE and problem.tolerance > 0:
+            # Perhaps the tolerance forgives what the limits do not; if not, that is proved.
+            again = self._solve(problem.widened(), options.after(solution.seconds))
+            return replace(again, seconds=solution.seconds + again.seconds)
+        return solution
+
+    def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         search = _Search(problem, options, Clock(options.time_limit))
         try:
             termination = self._run(search)
@@ -87,7 +95,7 @@ class Lagrangian:
             return search.gap_reached()
         if clock.expired:
             return Termination.TIME_LIMIT
-        if search.incumbent is None and exact and search.find_ray():
+        if search.incumbent is None and (search.claimed == math.inf or search.find_ray()):
             return Termination.INFEASIBLE
         return Termination.COMPLETED
 
@@ -196,6 +204,7 @@ class _Search:
             self.report(phase)
 
     def claim(self, bound: float) -> None:
+        """A bound on HiGHS's word; infinite where it finds no routing at all."""
         self.claimed = min(bound, self.objective)
 
     def round(self, wish: Ints) -> None:
@@ -241,7 +250,9 @@ class _Search:
             assignment=self.incumbent,
             prices=self.prices,
             ray=self.ray,
-            best_bound=math.inf if status is Status.INFEASIBLE else self.best_bound,
+            best_bound=math.inf
+            if status is Status.INFEASIBLE
+            else min(self.best_bound, self.objective),
             solver="lagrangian",
             seconds=self.clock.seconds,
             iterations=math.ceil(self.passes),

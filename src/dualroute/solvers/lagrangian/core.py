@@ -13,7 +13,7 @@ from dualroute.arrays import Bools, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.highs import run_highs
 from dualroute.linear import linear_form
-from dualroute.problem import Prices
+from dualroute.problem import Prices, allowed_pairs
 from dualroute.rounding import repair
 from dualroute.solver import Clock, SolveOptions, Termination
 
@@ -71,11 +71,11 @@ def search_core(
     problem = engine.problem
     scaled = engine.scaled(prices)
     # A hair more than the gap: reduced costs are rounded too.
-    pairs = engine.core(scaled, gap * (1 + 1e-9) + 1e-15 * abs(gap)) if np.isfinite(gap) else None
-    complete = pairs is not None and _columns(pairs) <= most_pairs
+    reach = gap * (1 + 1e-9) + 1e-15 * abs(gap)
+    pairs = engine.core(scaled, reach) if feasible else allowed_pairs(problem)
+    complete = _columns(pairs) <= most_pairs
     if not complete:
         pairs = _neighbourhood(engine, scaled, most_pairs, options.seed)
-    assert pairs is not None
     pairs[np.arange(problem.n_queries), base] = True
     pairs[pairs.sum(axis=1) == 1] = False
     if not pairs.any():
@@ -106,8 +106,9 @@ def search_core(
     bound = -np.inf
     if complete:
         bound = answer.best_bound
-        if answer.termination is Termination.INFEASIBLE:  # nothing better in the core
-            bound = problem.value(base)
+        if answer.termination is Termination.INFEASIBLE:
+            # Nothing better than the base; or, where that breaks a limit, nothing at all.
+            bound = problem.value(base) if feasible else np.inf
     interrupted = answer.termination is Termination.INTERRUPTED
     return CoreAnswer(routed, bound, complete, interrupted)
 
