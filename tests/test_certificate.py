@@ -119,6 +119,31 @@ def test_the_proof_costs_less_than_a_millionth_of_a_millionth():
     assert value - 1e-12 * abs(value) <= bound <= value + 1e-12 * abs(value)
 
 
+def test_rounded_charges_are_not_credited_to_the_bound():
+    # One model, so its routing is the optimum: -.3 + .1 + .2, 2.8e-17 in doubles. Usage 3 - 1 - 2
+    # is the limit 0. At price .1 the charge 3 * .1 rounds up to .3 + 5.6e-17, so that the priced
+    # pairs add up to 5.6e-17: twice the optimum, were the rounding not taken off.
+    rows = Rows("balance", np.array([[3.0], [-1.0], [-2.0]]), np.array([0.0]))
+    problem = RoutingProblem(np.array([[-0.3], [0.1], [0.2]]), (rows,))
+    prices = priced([0.1])
+    optimum = exact_optimum(problem)
+    assert optimum == Fraction(-0.3) + Fraction(0.1) + Fraction(0.2)
+    assert lagrangian(problem, prices).value > optimum
+    assert Fraction(certify(problem, claim(prices=prices)).bound) <= optimum
+
+
+@given(
+    usage=st.lists(st.integers(-1000, 1000).map(float), min_size=1, max_size=20),
+    price=st.integers(1, 1000).map(lambda k: k / 1000),
+)
+def test_charges_that_cancel_the_objective_leave_the_bound_valid(usage, price):
+    # Usage adds up to the limit 0 exactly, and every pair is priced at 0 up to rounding.
+    usage = np.array([*usage, -sum(usage)])[:, None]
+    problem = RoutingProblem(-(price * usage), (Rows("balance", usage, np.array([0.0])),))
+    bound = certify(problem, claim(prices=priced([price]))).bound
+    assert Fraction(bound) <= exact_value(problem, np.zeros(usage.size, int))
+
+
 def test_a_huge_floor_and_tiny_costs_leave_the_bound_valid():
     # Quality counted in tokens: every routing gives 3e15 of it, exactly the floor. Costs 1e-7.
     floor = Rows("quality_floor", np.full((1, 1), -1e15), np.array([-3e15]), at_least=True)

@@ -61,7 +61,7 @@ def test_columns_are_the_allowed_pairs_in_order(problem):
     assert form.offset == 0.0
 
 
-@given(small_problems(sizes=SIZES))
+@given(small_problems(sizes=SIZES, palettes=ORDINARY))
 def test_scaling_by_powers_of_two_loses_nothing(problem):
     form = linear_form(problem)
     for scale in (form.cost_scale, *form.row_scale):

@@ -129,6 +129,10 @@ def demo(
     predictor: Annotated[str, typer.Option(help="A predictor; see 'dualroute list'.")] = (
         "retrieval"
     ),
+    save: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Write the tables there, to try other commands."),
+    ] = None,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:
@@ -139,6 +143,9 @@ def demo(
     if queries < 1 or history < 1:
         raise OptionError("--queries and --history are at least 1")
     done = run_demo(queries, n_history=history, seed=seed, predictor=predictor, tell=_note)
+    if save is not None:
+        done.save(Path(save))
+        _note(f"wrote history.csv, queries.csv and truth.csv to {save}")
     _emit(json, done.to_dict(), lambda: print_report(demo_report(done)))
     _leave(done.plan)
 

@@ -4,15 +4,18 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dualroute import registry
+from dualroute.errors import TableError
 from dualroute.evaluation import EqualCost, Realised, at_equal_cost, realised
 from dualroute.formulation import Budget, Capacity, Limit, QualityFloor, Restriction
 from dualroute.routing import Plan, solve
 from dualroute.solver import SolveOptions
+from dualroute.tables import Queries, write_outcomes, write_queries
 from dualroute.workload import Workload, simulate
 
 _RIVAL_BUDGETS = np.geomspace(0.5, 2.0, 25)
@@ -29,6 +32,8 @@ class Demo:
 
     Attributes
     ----------
+    log
+        The simulated log that the predictor learned from.
     workload
         The simulated batch: texts, and what every model would really do.
     plan
@@ -48,6 +53,7 @@ class Demo:
         Time to fit and to predict.
     """
 
+    log: Workload
     workload: Workload
     plan: Plan
     exact: Plan
@@ -79,6 +85,31 @@ class Demo:
             "against_lambda_at_equal_cost": self.against_rival and asdict(self.against_rival),
             "optimum_on_truth": self.clairvoyant.to_dict(),
         }
+
+    def save(self, folder: Path) -> None:
+        """Write what the demo worked on, to try the other commands with.
+
+        ``history.csv`` (outcomes and texts of the log), ``queries.csv`` (texts of the batch)
+        and ``truth.csv`` (what every model would really do with the batch).
+
+        Raises
+        ------
+        TableError
+            If the folder cannot be written to.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TableError(f"{folder}: cannot be made ({error.strerror})") from None
+        past, batch = self.log.outcomes, self.workload.outcomes
+        texts = np.asarray(self.log.texts, object)
+        with_texts = replace(past, attributes={**past.attributes, "text": texts})
+        write_outcomes(folder / "history.csv", with_texts)
+        write_outcomes(folder / "truth.csv", batch)
+        attributes = dict(batch.attributes)
+        write_queries(
+            folder / "queries.csv", Queries(batch.queries, self.workload.texts, attributes)
+        )
 
 
 def run_demo(
@@ -152,6 +183,7 @@ def run_demo(
     routings = [trial.assignment for trial in rivals if trial.assignment is not None]
     truth = batch.outcomes
     return Demo(
+        log=log,
         workload=batch,
         plan=plan,
         exact=exact,

@@ -68,7 +68,7 @@ def certificate_table(plan: Plan) -> Table:
     else:
         table.add_row(
             "solver",
-            f"{solution.solver}: {plan.status}, stopped on {solution.termination}, "
+            f"{solution.solver}: claims {solution.status}, stopped on {solution.termination}, "
             f"{solution.seconds:.2f} s, {solution.iterations} iterations",
         )
     table.add_row("feasibility tolerance", f"{problem.tolerance:g} of each limit")

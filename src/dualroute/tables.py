@@ -315,15 +315,58 @@ def write_routing(
     TableError
         If the suffix is none of these, the lengths differ, or the file cannot be written.
     """
+    _write_table(path, {"query_id": queries, "model": models, **(extra or {})})
+
+
+def write_outcomes(path: PathLike, outcomes: Outcomes) -> None:
+    """Write outcomes as a long table that `read_outcomes` reads: one row per query and model.
+
+    Parameters
+    ----------
+    path
+        Where to; a name that ends in ``.csv``, ``.csv.gz`` or ``.parquet``.
+    outcomes
+        ``n`` queries by ``m`` models; attributes become columns, the same in every row of a
+        query.
+
+    Raises
+    ------
+    TableError
+        If the suffix is none of these, or the file cannot be written.
+    """
+    n, m = outcomes.n_queries, outcomes.n_models
+    table: dict[str, ArrayLike] = {
+        "query_id": np.repeat(outcomes.queries, m),
+        "model": np.tile(np.asarray(outcomes.models, object), n),
+    }
+    for name, grid in outcomes.columns.items():
+        table[name] = np.broadcast_to(grid, (n, m)).ravel()
+    for name, labels in outcomes.attributes.items():
+        table[name] = np.repeat(labels, m)
+    _write_table(path, table)
+
+
+def write_queries(path: PathLike, queries: Queries) -> None:
+    """Write texts as a table that `read_queries` reads: ``query_id``, ``text``, attributes.
+
+    Raises
+    ------
+    TableError
+        If the name ends in none of ``.csv``, ``.csv.gz`` and ``.parquet``, or the file cannot
+        be written.
+    """
+    _write_table(path, {"query_id": queries.ids, "text": list(queries.texts), **queries.attributes})
+
+
+def _write_table(path: PathLike, columns: Mapping[str, ArrayLike]) -> None:
     source = _source(path)
     low = source.lower()
     if not low.endswith((".csv", ".csv.gz", ".parquet")):
         raise TableError(f"{source}: unknown kind of file; end it in .csv, .csv.gz or .parquet")
-    table = {"query_id": queries, "model": models, **(extra or {})}
-    values = {name: np.asarray(column).tolist() for name, column in table.items()}
+    values = {name: np.asarray(column).tolist() for name, column in columns.items()}
     lengths = {name: len(column) for name, column in values.items()}
     if len(set(lengths.values())) > 1:
-        raise TableError(f"{source}: columns of different lengths {lengths}; give one row a query")
+        raise TableError(f"{source}: columns of different lengths {lengths}; give one row each")
     frame = pl.DataFrame([pl.Series(name, column) for name, column in values.items()])
 
     def write(target: Path) -> None:
@@ -332,7 +375,7 @@ def write_routing(
         elif low.endswith(".csv"):
             frame.write_csv(target)
         else:
-            # Without a time stamp, the same routing gives the same bytes.
+            # Without a time stamp, the same table gives the same bytes.
             with target.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
                 packed.write(frame.write_csv().encode())
 

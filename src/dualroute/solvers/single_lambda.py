@@ -1,7 +1,7 @@
 """The calibrated single-multiplier rule: the baseline everyone must beat.
 
 Each query takes the model of least ``objective + lambda * use`` and spills over to its next
-best when that one is full, in the order the queries come; ``lambda`` is the smallest that keeps
+best when that one is full, first come, first served; ``lambda`` is the smallest that keeps
 the budget or the floor. With one such limit and no capacity this already is the Lagrangian
 optimum, up to about one query (the rule behind CARROT, arXiv 2502.03261, and UniRoute,
 arXiv 2502.08773); where capacity binds it is not.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dualroute.arrays import Floats, Ints, at
+from dualroute.errors import OptionError
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
 
@@ -28,14 +29,26 @@ class SingleLambda:
     ----------
     bisections
         Steps of the search for the smallest multiplier that keeps the limits.
+    arrival
+        Who comes first: ``"random"``, drawn with the seed, or ``"table"`` for the table's order,
+        which is seldom that of real traffic.
     """
 
     bisections: int = _BISECTIONS
+    arrival: str = "random"
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.arrival not in ("random", "table") or self.bisections < 0:
+            raise OptionError("arrival is 'random' or 'table', and bisections at least 0")
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Calibrate the multiplier; the prices claimed are lambda on its rows, 0 elsewhere."""
         options.checked_start(problem)
-        rule = _Rule.of(problem)
+        places = np.arange(problem.n_queries)
+        if self.arrival == "random":
+            places = np.random.default_rng(options.seed).permutation(problem.n_queries)
+        rule = _Rule.of(problem, places)
         clock = Clock(options.time_limit)
         high, held, evaluations = 0.0, rule.route(0.0), 1
         step = rule.first_step()
@@ -78,11 +91,12 @@ class _Rule:
     """Which rows the multiplier prices (each in units of its own limit), and which spill."""
 
     problem: RoutingProblem
+    places: Ints
     weight: Floats
     spilling: tuple[Rows, ...]
 
     @classmethod
-    def of(cls, problem: RoutingProblem) -> "_Rule":
+    def of(cls, problem: RoutingProblem, places: Ints) -> "_Rule":
         spills = [_spills(rows) for rows in problem.rows]
         weight = [
             np.zeros_like(size) if spill else 1.0 / size
@@ -91,6 +105,7 @@ class _Rule:
         families = zip(problem.rows, spills, strict=True)
         return cls(
             problem,
+            places,
             np.concatenate([np.empty(0), *weight]),
             tuple(rows for rows, spill in families if spill),
         )
@@ -137,7 +152,7 @@ class _Rule:
         for rows in self.spilling:
             pool, usage = at(rows.pool, routed), at(rows.usage, routed)
             room = rows.limit + min(self.problem.tolerance, 1e-12) * np.abs(rows.limit)
-            order = np.argsort(pool, kind="stable")
+            order = np.lexsort((self.places, pool))
             order = order[pool[order] >= 0]
             total = np.cumsum(usage[order], dtype=np.float64)
             first = np.searchsorted(pool[order], np.arange(rows.n_pools))
