@@ -5,6 +5,7 @@ are small (a capacity is ``(1, 1)``), so nothing here ever expands one.
 """
 
 import math
+from fractions import Fraction
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -50,8 +51,16 @@ def exact_sum(values: Floats) -> float:
     """Sum of an array, correctly rounded, whatever its order (Shewchuk's expansion)."""
     try:
         return math.fsum(values.ravel().tolist())
-    except OverflowError:  # beyond the range of doubles
-        return float(np.sum(values, dtype=np.float64))
+    except OverflowError:
+        pass  # a partial sum left the range of doubles; the whole need not
+    if not np.isfinite(values).all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.sum(values, dtype=np.float64))
+    exact = sum(map(Fraction, values.ravel().tolist()), Fraction(0))
+    try:
+        return float(exact)
+    except OverflowError:
+        return math.inf if exact > 0 else -math.inf
 
 
 def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
@@ -69,7 +78,9 @@ def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
     """
     values = values.astype(np.float64, copy=False)
     # Whole numbers (requests, tokens, 0/1 qualities) add up exactly in any order.
-    if float(np.abs(values).sum()) < _EXACT_INTEGERS and bool((values == np.rint(values)).all()):
+    with np.errstate(over="ignore"):
+        size = float(np.abs(values).sum())
+    if size < _EXACT_INTEGERS and bool((values == np.rint(values)).all()):
         return pool_sums(values, pool, n_pools)
     order = np.argsort(pool, kind="stable")
     bounds = np.searchsorted(pool[order], np.arange(n_pools + 1))

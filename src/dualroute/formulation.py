@@ -248,6 +248,9 @@ class AllowedModels:
 
     def __post_init__(self) -> None:
         """Check that groups and names go together."""
+        lists = list(self.models.values()) if isinstance(self.models, Mapping) else [self.models]
+        if any(isinstance(names, str) for names in lists):
+            raise OptionError("AllowedModels takes lists of models; write ['small'], not 'small'")
         if isinstance(self.models, Mapping) != (self.by is not None):
             raise OptionError(
                 "AllowedModels takes a list of models, or by= and one list per group of that name"
@@ -347,7 +350,7 @@ def parse_objective(text: str) -> Objective:
     OptionError
         If the text is no such sum.
     """
-    term = re.compile(r"\s*([+-]?)\s*(?:([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?([^\s*+]+)")
+    term = re.compile(r"\s*([+-]?)\s*(?:([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*\*\s*)?([^\s*+-][^\s*+]*)")
     weights: dict[str, float] = {}
     end = 0
     while end < len(text.rstrip()):
@@ -379,9 +382,11 @@ def _mix(outcomes: Outcomes, wanted: Objective, *, negate: bool) -> tuple[Floats
     )
     sign = -1.0 if negate else 1.0
     terms = [(outcomes.column(column), sign * weight) for column, weight in weights.items()]
-    if len(terms) == 1 and terms[0][1] == 1.0:
-        return np.broadcast_to(terms[0][0], shape), unit
-    total = sum(grid * weight for grid, weight in terms)
+    if len(terms) == 1 and abs(terms[0][1]) == 1.0:
+        grid, weight = terms[0]
+        return np.broadcast_to(grid if weight > 0 else -grid, shape), unit
+    # Products in float64, whatever the columns are: rounding must stay far below any gap.
+    total = sum(grid.astype(np.float64) * weight for grid, weight in terms)
     return np.broadcast_to(np.asarray(total), shape), unit
 
 
@@ -481,6 +486,8 @@ def _groups(outcomes: Outcomes, by: str | None) -> tuple[Ints, tuple[str, ...], 
 
 
 def _group_index(group: str, labels: tuple[str, ...], by: str | None) -> int:
+    if str(group) not in labels and isinstance(group, (int, float)):
+        group = str(float(group))  # 3 names the group 3.0 of a column of floats
     if str(group) not in labels:
         few = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
         raise TableError(f"no query has {by} = {group!r}; the table has {few}")

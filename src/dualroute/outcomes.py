@@ -27,7 +27,8 @@ class Outcomes:
         Name to grid, each ``(n, m)`` or, where a number does not depend on the model or on
         the query, ``(n, 1)`` or ``(1, m)``; float32 or float64.
     queries
-        ``n`` distinct labels, any type; ``0 .. n-1`` when not given.
+        ``n`` labels of any type; ``0 .. n-1`` when not given. Tables read from files hold each
+        once; a resample may hold one several times.
     attributes
         Name to array ``(n,)``: what a query belongs to, for limits per group.
     cost, quality
