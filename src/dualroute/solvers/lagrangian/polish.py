@@ -22,6 +22,7 @@ from dualroute.solvers.lagrangian.ascent import Tell
 
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
+_NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
 _LARGEST_PRICE = 1e7
 _STALE = 30
 
@@ -114,7 +115,7 @@ def polish(
             break
         trial, upper = solved
         promise = upper - value
-        if promise <= relative * max(abs(value), 1e-12):
+        if promise <= max(relative * abs(value), _NOISE):
             # The master is concave: what gains nothing in a box of this width around the best
             # prices gains nothing beyond it either, up to rounding.
             if radius >= min(box.most, 1.0 + float(best.max(initial=0.0))):
