@@ -401,3 +401,15 @@ def test_baselines_claim_nothing_false_on_real_tables(name, aim, table, limit, c
     assert solution.status in (Status.FEASIBLE, Status.UNKNOWN)
     assert certificate.objective >= least - 1e-9 * abs(least)
     assert max(solution.best_bound, certificate.bound) <= least + 1e-7 * abs(least)
+
+
+@pytest.mark.parametrize("name", registry.names("solvers"))
+def test_the_tolerance_is_not_there_to_be_used_up(name):
+    # Nine USD less 5e-10 of it: two upgrades (9 USD) would count as kept, yet the answer for the
+    # limit as stated is one upgrade, the one that gains .7.
+    outcomes = Outcomes.from_arrays([[1, 4]] * 3, [[0.6, 0.9], [0.5, 0.9], [0.2, 0.9]])
+    problem = formulate(outcomes, maximize="quality", limits=[Budget(9 * (1 - 5e-10))])
+    assert problem.keeps_limits(np.array([0, 1, 1]))
+    solution = registry.load("solvers", name)().solve(problem, SolveOptions())
+    assert problem.excess(solution.assignment).max() <= 1e-12 * 9
+    assert problem.value(solution.assignment) == pytest.approx(-2.0)

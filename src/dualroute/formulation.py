@@ -379,7 +379,7 @@ def _mix(outcomes: Outcomes, wanted: Objective, *, negate: bool) -> tuple[Floats
     unit = " + ".join(
         outcomes.name_of(c) if w == 1 else f"{w:g}*{outcomes.name_of(c)}"
         for c, w in weights.items()
-    )
+    ).replace("+ -", "- ")
     sign = -1.0 if negate else 1.0
     terms = [(outcomes.column(column), sign * weight) for column, weight in weights.items()]
     if len(terms) == 1 and abs(terms[0][1]) == 1.0:

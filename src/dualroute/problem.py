@@ -207,7 +207,8 @@ class RoutingProblem:
     def target(self) -> Floats:
         """What solvers aim at: the limits, with room for the rounding of a sum, ``(K,)``.
 
-        The tolerance forgives rounding; it is not there to be used up.
+        The tolerance forgives rounding; it is not there to be used up, so an optimum is one
+        for the limits as stated. Only where nothing keeps those, solvers turn to `widened`.
         """
         limit = self.limit
         return limit + min(self.tolerance, _ROUNDING) * np.abs(limit)
@@ -250,6 +251,11 @@ class RoutingProblem:
     def keeps_limits(self, assignment: Ints) -> bool:
         """Whether a routing uses allowed pairs only and keeps every limit, within tolerance."""
         within = self.excess(assignment) <= self.tolerance * np.abs(self.limit)
+        return bool(within.all()) and self.value(assignment) < np.inf
+
+    def meets_target(self, assignment: Ints) -> bool:
+        """Whether a routing uses allowed pairs only and keeps every `target`."""
+        within = self.excess(assignment) <= self.target - self.limit
         return bool(within.all()) and self.value(assignment) < np.inf
 
     def reported(self, value: float) -> float:

@@ -95,7 +95,7 @@ def limits_table(plan: Plan) -> Table:
             short(line.price),
             number(line.excess) if line.excess > 0 else short(line.excess),
             line.unit,
-            style=None if line.kept or math.isnan(line.use) else "bold red",
+            style="bold red" if line.kept is False else None,
         )
     meaning = "of the proof, per" if plan.certificate.infeasible else f"{plan.problem.unit} per"
     table.caption = f"{worth}: {meaning} unit of the limit"
@@ -143,12 +143,7 @@ def remarks(plan: Plan) -> list[str]:
         if not any(price.any() for price in spilling) and binding <= 1:
             said.append("No capacity binds: a single calibrated lambda does as well here.")
     if plan.certificate.infeasible:
-        named = list(dict.fromkeys(line["name"] for line in plan.to_dict()["ray"] or []))
-        said.append(
-            f"Weighted as above, every routing uses at least {short(plan.certificate.needed)} of "
-            f"{_joined(named)}, and the limits hold {short(plan.certificate.held)}: widen them, "
-            "or allow more models."
-        )
+        said.append(_contradiction(plan))
     return said
 
 
@@ -173,10 +168,34 @@ def number(value: float) -> str:
     return f"{value:.10g}"
 
 
+def _contradiction(plan: Plan) -> str:
+    """Why no routing keeps the limits, in words: what every routing needs, and what there is."""
+    weighing = [line for line in plan.limits() if line.price > 0]
+    needed, held = plan.certificate.needed, plan.certificate.held
+    names = list(dict.fromkeys(line.name for line in weighing))
+    alike = len(names) == 1 and min(line.price for line in weighing) > 1 - 1e-9
+    if not alike:
+        return (
+            f"Weighted as above, every routing uses at least {short(needed)} of "
+            f"{_joined(names)} (a floor counts negative), and the limits hold {short(held)}: "
+            "widen them, or allow more models."
+        )
+    which = f"{names[0]} {weighing[0].pool}".strip() if len(weighing) == 1 else names[0]
+    if weighing[0].relation == ">=":
+        return (
+            f"No routing reaches more than {short(-needed)} of {which}, and {short(-held)} is "
+            "asked: lower it, or allow more models."
+        )
+    return (
+        f"Every routing uses at least {short(needed)} of {which}, which holds {short(held)}"
+        f"{' together' if len(weighing) > 1 else ''}: widen it, or allow more models."
+    )
+
+
 def _most_telling(lines: list[LimitLine]) -> list[LimitLine]:
     if len(lines) <= _MOST_LINES:
         return lines
-    ranked = sorted(lines, key=lambda line: (line.kept, -line.price * abs(line.limit)))
+    ranked = sorted(lines, key=lambda line: (line.kept is not False, -line.price * abs(line.limit)))
     kept = set(map(id, ranked[:_MOST_LINES]))
     return [line for line in lines if id(line) in kept]
 

@@ -66,7 +66,7 @@ def repair(
                 return None
             vector = _raised(problem, vector, broken)
             routed = _cheapest(problem, Prices.of(problem, vector))
-        if problem.keeps_limits(routed):
+        if problem.meets_target(routed):
             return routed
     return None
 
@@ -89,7 +89,7 @@ def improve(problem: RoutingProblem, assignment: Ints, clock: Clock = _NO_LIMIT)
             moves = _ranked(problem, routed, free, load, ceiling, row=None)
             if _apply(moves, routed, load, ceiling, problem.row_size, row=None, strict=True) == 0:
                 break
-        if problem.value(routed) < problem.value(assignment) and problem.keeps_limits(routed):
+        if problem.value(routed) < problem.value(assignment) and problem.meets_target(routed):
             return routed
     return assignment
 

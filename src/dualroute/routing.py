@@ -45,7 +45,7 @@ class LimitLine:
     unit
         Unit of `use` and `limit`.
     kept
-        Whether the excess is within the feasibility tolerance.
+        Whether the excess is within the feasibility tolerance; None without a routing.
     """
 
     name: str
@@ -57,7 +57,7 @@ class LimitLine:
     excess: float
     price: float
     unit: str
-    kept: bool
+    kept: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Plan:
                     excess=float(excess[r]),
                     price=float(price[r]),
                     unit=rows.unit,
-                    kept=not broken[r],
+                    kept=None if np.isnan(excess[r]) else not broken[r],
                 )
                 for r in range(rows.n_pools)
             ]
@@ -216,6 +216,7 @@ class Plan:
             "termination": str(self.solution.termination),
             "verdict": certificate.verdict,
             "feasible": certificate.feasible,
+            "proved_optimal": certificate.proved_optimal,
             "infeasibility_proved": certificate.infeasible,
             "needed": _finite(certificate.needed),
             "held": _finite(certificate.held),
@@ -470,13 +471,15 @@ def _planned(
 ) -> Plan:
     """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
     bound_by = claim.solver
-    undecided = claim.assignment is None and claim.ray is None
-    needs_ray = undecided and claim.status is Status.INFEASIBLE
-    if claim.prices is None and not (claim.ray is not None and claim.assignment is None):
+    unexplained = claim.assignment is None and claim.ray is None
+    if unexplained or (claim.prices is None and claim.assignment is not None):
         native = registry.load("solvers", _BOUND_BY)(core_pairs=0)
-        dual = native.solve(problem, replace(options, start=None, progress=None))
-        claim = replace(claim, prices=dual.prices, ray=dual.ray if needs_ray or undecided else None)
-        bound_by = _BOUND_BY
+        left = replace(options.after(claim.seconds), start=None, progress=None)
+        dual = native.solve(problem, left)
+        if claim.prices is None:
+            claim, bound_by = replace(claim, prices=dual.prices), _BOUND_BY
+        if unexplained:
+            claim = replace(claim, ray=dual.ray)
     return Plan(outcomes, problem, claim, certify(problem, claim), bound_by)
 
 

@@ -52,11 +52,11 @@ class SingleLambda:
         clock = Clock(options.time_limit)
         high, held, evaluations = 0.0, rule.route(0.0), 1
         step = rule.first_step()
-        while not problem.keeps_limits(held) and evaluations < _DOUBLINGS and not clock.expired:
+        while not problem.meets_target(held) and evaluations < _DOUBLINGS and not clock.expired:
             high = step if high == 0 else 2 * high
             held = rule.route(high)
             evaluations += 1
-        found = problem.keeps_limits(held)
+        found = problem.meets_target(held)
         low = high / 2 if evaluations > 2 else 0.0
         if found and high > 0:
             for _ in range(self.bisections):
@@ -66,7 +66,7 @@ class SingleLambda:
                 trial = rule.route(middle)
                 evaluations += 1
                 # Spilling makes use uneven in lambda, so any better feasible routing is kept.
-                if problem.keeps_limits(trial):
+                if problem.meets_target(trial):
                     high = middle
                     if problem.value(trial) < problem.value(held):
                         held = trial

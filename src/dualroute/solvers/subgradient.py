@@ -65,7 +65,7 @@ class Subgradient:
                     best_bound, best_prices, since = point.value, prices, 0
                 slack = np.concatenate([np.empty(0), *point.slack])
                 value = problem.value(point.assignment)
-                if value < objective and problem.keeps_limits(point.assignment):
+                if value < objective and problem.meets_target(point.assignment):
                     held, objective = point.assignment, value
                     if options.progress is not None:
                         options.progress(

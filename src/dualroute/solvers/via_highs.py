@@ -70,7 +70,7 @@ class Highs:
                 iterations=relaxed.iterations,
             )
         prices = None
-        incumbent = start if start is not None and problem.keeps_limits(start) else None
+        incumbent = start if start is not None and problem.meets_target(start) else None
         if relaxed.row_dual is not None:
             prices = form.prices(problem, relaxed.row_dual)
             incumbent = _better(problem, incumbent, _rounded(problem, form, relaxed, prices, clock))
@@ -113,11 +113,11 @@ class Highs:
         )
         if answer.x is not None:
             found = form.routing(answer.x, np.zeros(problem.n_queries, np.intp))
-            if not problem.keeps_limits(found) and prices is not None:
+            if not problem.meets_target(found) and prices is not None:
                 # HiGHS's tolerance is absolute; a limit may be a hair over its own.
                 mended = repair(problem, found, prices, clock)
                 found = found if mended is None else mended
-            if problem.keeps_limits(found):
+            if problem.meets_target(found):
                 incumbent = _better(problem, incumbent, found)
         bound = max(answer.best_bound, relaxed.best_bound)
         if answer.termination is Termination.INFEASIBLE and incumbent is None:

@@ -65,7 +65,7 @@ class Lagrangian:
     def _run(self, search: "_Search") -> Termination:
         problem, options, clock = search.problem, search.options, search.clock
         start = options.checked_start(problem)
-        if start is not None and problem.keeps_limits(start):
+        if start is not None and problem.meets_target(start):
             search.offer(improve(problem, start, clock), "start")
         engine = LocalEngine(problem)
         exact = problem.n_rows == 0

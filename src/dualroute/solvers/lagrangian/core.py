@@ -96,10 +96,10 @@ def search_core(
     routed = base if feasible else None
     if answer.x is not None:
         found = form.routing(answer.x, base)
-        if not problem.keeps_limits(found):
+        if not problem.meets_target(found):
             mended = repair(problem, found, prices, clock)
             found = found if mended is None else mended
-        if problem.keeps_limits(found) and (
+        if problem.meets_target(found) and (
             routed is None or problem.value(found) < problem.value(routed)
         ):
             routed = found
