@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualroute.arrays import Bools, Ints
+from dualroute.arrays import Bools, Floats, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.highs import run_highs
 from dualroute.linear import linear_form
@@ -70,9 +70,10 @@ def search_core(
     """
     problem = engine.problem
     scaled = engine.scaled(prices)
-    # A hair more than the gap: reduced costs are rounded too.
-    reach = gap * (1 + 1e-9) + 1e-15 * abs(gap)
-    pairs = engine.core(scaled, reach) if feasible else allowed_pairs(problem)
+    if feasible:
+        pairs = engine.core(scaled, _reach(engine, prices, base, gap))
+    else:
+        pairs = allowed_pairs(problem)
     complete = _columns(pairs) <= most_pairs
     if not complete:
         pairs = _neighbourhood(engine, scaled, most_pairs, options.seed)
@@ -113,26 +114,31 @@ def search_core(
     return CoreAnswer(routed, bound, complete, interrupted)
 
 
+def _reach(engine: LocalEngine, prices: Prices, base: Ints, gap: float) -> float:
+    """The largest reduced cost of any pair in a better routing, and a hair more.
+
+    More by what solvers may take beyond the limits for rounding, at the prices, and by the
+    rounding of objective, bound and reduced costs themselves.
+    """
+    problem = engine.problem
+    beyond = float(prices.vector @ (problem.target - problem.limit))
+    return gap + beyond + 1e-12 * abs(problem.value(base))
+
+
 def _columns(pairs: Bools) -> int:
     counts = pairs.sum(axis=1)
     return int(counts[counts > 1].sum())
 
 
-def _neighbourhood(engine: LocalEngine, scaled: np.ndarray, most: int, seed: int) -> Bools:
-    """About ``most`` pairs of smallest reduced cost, by queries when ties are too many."""
-    tight = engine.core(scaled, 0.0)
-    reach = 1.0 / (engine.value_scale * engine.problem.n_queries)
-    pairs = tight
-    for exponent in range(-12, 3):
-        wider = engine.core(scaled, reach * 10.0**exponent)
-        if _columns(wider) > most:
-            break
-        pairs = wider
-    if _columns(pairs) > most:
+def _neighbourhood(engine: LocalEngine, scaled: Floats, most: int, seed: int) -> Bools:
+    """About ``most`` pairs of smallest reduced cost; where ties are more, of random queries."""
+    typical = 1.0 / (engine.value_scale * engine.problem.n_queries)
+    thresholds = typical * np.append(0.0, np.logspace(-12, 2, 29))
+    fitting = np.flatnonzero(engine.core_sizes(scaled, thresholds) <= most)
+    pairs = engine.core(scaled, float(thresholds[fitting[-1]]) if fitting.size else 0.0)
+    if fitting.size == 0:
         counts = pairs.sum(axis=1)
         order = np.random.default_rng(seed).permutation(np.flatnonzero(counts > 1))
-        kept = order[np.cumsum(counts[order]) <= most]
-        chosen = np.zeros(counts.size, bool)
-        chosen[kept] = True
-        pairs = pairs & chosen[:, None]
+        dropped = order[np.cumsum(counts[order]) > most]
+        pairs[dropped] = False
     return pairs
