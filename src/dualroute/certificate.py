@@ -35,10 +35,10 @@ class Certificate:
     value
         Value of the routing whether or not it keeps the limits; ``inf`` if there is none.
     bound
-        No routing that keeps every limit has an objective below this; ``-inf`` if nothing is
-        proved, ``inf`` if infeasibility is. Where this routing uses up part of the feasibility
-        tolerance, the bound holds for limits as wide as it needs, so it never exceeds
-        `objective`.
+        No routing that keeps every limit as stated has an objective below this; ``-inf`` if
+        nothing is proved, ``inf`` if infeasibility is. Where this routing uses up part of the
+        feasibility tolerance, the bound holds for limits as wide as it needs, so it never
+        exceeds `objective`.
     feasible
         Whether there is a routing, of allowed pairs, and every limit is kept within tolerance.
     use, excess
@@ -219,12 +219,12 @@ def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]
     """The least weighted use of any routing, rounded down, and the weighted ceilings, up.
 
     If the first exceeds the second, no routing keeps every ceiling (Farkas); the objective
-    plays no part. Both are 0 without a ray.
+    plays no part. Without a ray, or where the weights leave the range of doubles, nothing is
+    known of either.
     """
-    if ray is None:
-        return 0.0, 0.0
-    free = replace(problem, objective=np.where(np.isfinite(problem.objective), 0.0, np.inf))
-    needed = _cheapest_total(free, ray)
+    needed = None if ray is None else _cheapest_total(problem.without_objective(), ray)
+    if ray is None or needed is None:
+        return -math.inf, math.inf
     slack = Fraction(problem.tolerance)
     held = sum(
         (
@@ -233,7 +233,7 @@ def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]
         ),
         Fraction(0),
     )
-    return (0.0 if needed is None else _rounded_down(needed)), -_rounded_down(-held)
+    return _rounded_down(needed), -_rounded_down(-held)
 
 
 def _cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
@@ -242,31 +242,37 @@ def _cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
     A sum of ``t`` terms, ``t - 1`` of them rounded products, is wrong by at most
     ``t u / (1 - t u)`` times the sum of magnitudes, ``u`` the unit roundoff (Higham, Accuracy
     and Stability of Numerical Algorithms, 2002, section 3.1). Twice that is taken off every
-    pair, which also covers the rounding of the magnitudes and of the subtraction; the sum over
-    queries is exact.
+    pair, which also covers the rounding of the magnitudes and of the subtraction, and the
+    smallest normal number for products that underflow; where no row is priced there is nothing
+    to take off. Queries are summed exactly within a block, rounded once per block.
+
+    Returns
+    -------
+    Fraction or None
+        None if a number leaves the range of doubles.
     """
-    terms = len(problem.rows) + 1
-    error = 2.0 * (terms + 2) * _UNIT_ROUNDOFF
-    partial: list[float] = []
+    charged = sum(bool(price.any()) for price in prices.values)
+    error = 2.0 * (charged + 3) * _UNIT_ROUNDOFF
+    total, rounded = Fraction(0), Fraction(0)
     for block in problem.blocks():
-        priced = problem.objective[block].astype(np.float64)
-        forbidden = ~np.isfinite(priced)
-        size = np.abs(priced)
-        for rows, price in zip(problem.rows, prices.values, strict=True):
-            if price.any():
-                charge = rows.charge(price, block)
-                priced += charge
-                size += np.abs(charge)
-        size[forbidden] = 0.0
-        low = priced - error * size - np.finfo(np.float64).tiny
+        low = problem.objective[block].astype(np.float64)
+        if charged:
+            forbidden = ~np.isfinite(low)
+            size = np.abs(low)
+            for rows, price in zip(problem.rows, prices.values, strict=True):
+                if price.any():
+                    charge = rows.charge(price, block)
+                    low += charge
+                    size += np.abs(charge)
+            size[forbidden] = 0.0
+            low -= error * size + np.finfo(np.float64).tiny
         cheapest = low.min(axis=1)
-        if not np.isfinite(cheapest).all():
+        partial = exact_sum(cheapest) if np.isfinite(cheapest).all() else math.inf
+        if not math.isfinite(partial):
             return None
-        partial.append(exact_sum(cheapest))
-    total = math.fsum(partial)
-    # Each partial sum and the last one were rounded once; 2**-52 of their sizes covers it.
-    slip = Fraction(math.fsum(map(abs, partial))) * Fraction(2) ** -52
-    return Fraction(total) - slip
+        total += Fraction(partial)
+        rounded += Fraction(abs(partial))
+    return total - rounded * Fraction(2) ** -53
 
 
 def _rounded_down(number: Fraction) -> float:

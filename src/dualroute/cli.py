@@ -299,7 +299,8 @@ def verify(
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
     prices: Prices | None = None
     if is_plan_file(plan):
-        problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
+        with _about(table):
+            problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
         assignment, prices = read_plan(plan, outcomes, problem)
     else:
         assignment = read_routing(plan, outcomes, query=query, model=model)
@@ -356,7 +357,7 @@ def main() -> None:
     except _USAGE_ERRORS as error:
         status = _fail(f"{error.format_message()} (see dualroute --help)")
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("dualroute: interrupted; nothing was written", err=True)
+        typer.echo("dualroute: interrupted; no file is half written", err=True)
         status = Exit.INTERRUPTED
     except MemoryError:
         status = _fail("out of memory; use a smaller table, or float32 columns in Parquet")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints, at, exact_sum
+from dualroute.arrays import Bools, Floats, Ints, at, exact_sum
 from dualroute.errors import ProblemError
 from dualroute.outcomes import Outcomes
 
@@ -47,6 +47,8 @@ class EqualCost:
     bracketed
         Whether rivals were found on both sides of the cost. Otherwise the nearest rival stands
         in, and costs are not equal.
+    bracketed_resamples
+        Share of the resamples of which that is true.
     """
 
     cost: float
@@ -57,6 +59,7 @@ class EqualCost:
     high: float
     level: float
     bracketed: bool
+    bracketed_resamples: float
 
 
 def realised(observed: Outcomes, assignment: Ints) -> Realised:
@@ -78,8 +81,8 @@ def at_equal_cost(
 
     The two rivals whose realised costs bracket the routing's are mixed so that cost agrees
     exactly; quality mixes in the same proportion, as if each query drew one of the two rules.
-    Queries are resampled in pairs, and the mixture is made anew in every resample, so that the
-    interval is of the difference at equal cost.
+    Queries are resampled in pairs, and the two rivals and their mixture are chosen anew in every
+    resample, so that the interval is of the difference at equal cost.
 
     Parameters
     ----------
@@ -100,39 +103,33 @@ def at_equal_cost(
     if not rivals:
         raise ProblemError("there is no rival to compare with; give at least one routing")
     cost, quality = _taken(observed, assignment)
-    ours = exact_sum(cost)
-    spent = [(exact_sum(_taken(observed, rival)[0]), k) for k, rival in enumerate(rivals)]
-    below = max((s for s in spent if s[0] <= ours), default=None)
-    above = min((s for s in spent if s[0] >= ours), default=None)
-    bracketed = below is not None and above is not None
-    first, second = (below or above, above or below)
-    assert first is not None
-    assert second is not None
-    low_cost, low_quality = _taken(observed, rivals[first[1]])
-    high_cost, high_quality = _taken(observed, rivals[second[1]])
-    columns = np.stack([cost, quality, low_cost, low_quality, high_cost, high_quality], axis=1)
-    whole = columns.mean(axis=0, keepdims=True)
-    rival_quality = float(_mixed(whole)[0])
-    generator = np.random.default_rng(seed)
+    taken = [_taken(observed, rival) for rival in rivals]
+    costs = np.stack([cost, *(c for c, _ in taken)], axis=1)
+    qualities = np.stack([quality, *(q for _, q in taken)], axis=1)
     n = observed.n_queries
-    differences = []
+    rival_quality, bracketed = _at_cost(costs.mean(axis=0)[None], qualities.mean(axis=0)[None])
+    generator = np.random.default_rng(seed)
+    differences, inside = [], []
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
         counts = generator.multinomial(n, np.full(n, 1.0 / n), size=size)
-        sample = counts @ columns / n
-        differences.append(sample[:, 1] - _mixed(sample))
+        means = counts @ qualities / n
+        rival, within = _at_cost(counts @ costs / n, means)
+        differences.append(means[:, 0] - rival)
+        inside.append(within)
     tail = 50.0 * (1.0 - level)
     low, high = np.percentile(np.concatenate(differences), [tail, 100.0 - tail])
     mean = exact_sum(quality) / n
     return EqualCost(
-        cost=ours,
+        cost=exact_sum(cost),
         quality=mean,
-        rival_quality=rival_quality,
-        difference=mean - rival_quality,
+        rival_quality=float(rival_quality[0]),
+        difference=mean - float(rival_quality[0]),
         low=float(low),
         high=float(high),
         level=level,
-        bracketed=bracketed,
+        bracketed=bool(bracketed[0]),
+        bracketed_resamples=float(np.concatenate(inside).mean()),
     )
 
 
@@ -147,11 +144,21 @@ def _taken(observed: Outcomes, assignment: Ints) -> tuple[Floats, Floats]:
     return cost, quality
 
 
-def _mixed(sample: Floats) -> Floats:
-    """Quality of the mixture of the two rivals that costs what the routing costs, ``(s,)``."""
-    ours, low, high = sample[:, 0], sample[:, 2], sample[:, 4]
-    width = high - low
-    safe = np.where(width > 0, width, 1.0)
-    share = np.where(width > 0, np.clip((ours - low) / safe, 0.0, 1.0), 0.0)
-    mixed: Floats = (1.0 - share) * sample[:, 3] + share * sample[:, 5]
-    return mixed
+def _at_cost(costs: Floats, qualities: Floats) -> tuple[Floats, Bools]:
+    """Quality of the rivals' mixture at the cost of column 0, and whether they bracket it.
+
+    Both arrays are ``(s, 1 + rivals)``, one line per sample; both answers ``(s,)``.
+    """
+    ours, costs, qualities = costs[:, :1], costs[:, 1:], qualities[:, 1:]
+    below = np.where(costs <= ours, costs, -np.inf)
+    above = np.where(costs >= ours, costs, np.inf)
+    first, second = below.argmax(axis=1), above.argmin(axis=1)
+    has_below, has_above = np.isfinite(below).any(axis=1), np.isfinite(above).any(axis=1)
+    first, second = np.where(has_below, first, second), np.where(has_above, second, first)
+    lines = np.arange(costs.shape[0])
+    low, width = costs[lines, first], costs[lines, second] - costs[lines, first]
+    share = np.where(width > 0, (ours[:, 0] - low) / np.where(width > 0, width, 1.0), 0.0)
+    share = np.where(has_below & has_above, share, 0.0)
+    mixed: Floats = (1.0 - share) * qualities[lines, first] + share * qualities[lines, second]
+    bracketed: Bools = np.logical_and(has_below, has_above)
+    return mixed, bracketed

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -56,6 +57,8 @@ class Budget:
     def __post_init__(self) -> None:
         """Check the numbers."""
         _numbers("Budget total", self.total, low=0.0)
+        _name("Budget column", self.column)
+        _name("Budget by", self.by)
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per group."""
@@ -89,6 +92,8 @@ class QualityFloor:
             _numbers("QualityFloor mean", self.mean, low=0.0, high=1.0)
         else:
             _numbers("QualityFloor total", self.total, low=0.0)
+        _name("QualityFloor column", self.column)
+        _name("QualityFloor by", self.by)
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per group, stored negated."""
@@ -120,6 +125,8 @@ class MetricCap:
         """Check the numbers."""
         _one_of("MetricCap", self.mean, self.total)
         _numbers("MetricCap", self.total if self.mean is None else self.mean)
+        _name("MetricCap column", self.column)
+        _name("MetricCap by", self.by)
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per group."""
@@ -149,6 +156,8 @@ class Capacity:
     def __post_init__(self) -> None:
         """Check the numbers."""
         _numbers("Capacity limit", self.limit, low=0.0)
+        _name("Capacity column", self.column)
+        _name("Capacity by", self.by)
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per model and group."""
@@ -173,6 +182,7 @@ class ShareCap:
     def __post_init__(self) -> None:
         """Check the numbers."""
         _numbers("ShareCap share", self.share, low=0.0, high=1.0)
+        _name("ShareCap by", self.by)
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per model and group."""
@@ -197,6 +207,7 @@ class MinShare:
     def __post_init__(self) -> None:
         """Check the numbers."""
         _numbers("MinShare share", self.share, low=0.0, high=1.0)
+        _name("MinShare by", self.by)
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per model and group, stored negated."""
@@ -221,6 +232,7 @@ class ContextWindow:
     def __post_init__(self) -> None:
         """Check the numbers."""
         _numbers("ContextWindow tokens", self.tokens, low=0.0)
+        _name("ContextWindow column", self.column)
 
     def allowed(self, outcomes: Outcomes) -> Bools:
         """Pairs whose length fits the window."""
@@ -248,8 +260,9 @@ class AllowedModels:
 
     def __post_init__(self) -> None:
         """Check that groups and names go together."""
+        _name("AllowedModels by", self.by)
         lists = list(self.models.values()) if isinstance(self.models, Mapping) else [self.models]
-        if any(isinstance(names, str) for names in lists):
+        if any(isinstance(names, str) or not isinstance(names, Sequence) for names in lists):
             raise OptionError("AllowedModels takes lists of models; write ['small'], not 'small'")
         if isinstance(self.models, Mapping) != (self.by is not None):
             raise OptionError(
@@ -410,7 +423,7 @@ def _grouped(
         pools = np.full(len(labels), -1, np.int32)
         for k, group in enumerate(amount):
             pools[_group_index(group, labels, by)] = k
-        limit = np.array(list(amount.values()), np.float64)
+        limit: Floats = np.array(list(amount.values()), np.float64)
         sizes = np.array([sizes[np.flatnonzero(pools == k)[0]] for k in range(limit.size)])
         labels = tuple(f"{by}={group}" for group in amount)
         codes = pools[codes]
@@ -418,7 +431,7 @@ def _grouped(
         limit = np.full(len(labels), np.nan if amount is None else float(amount))
         labels = tuple(f"{by}={label}" for label in labels) if by else ()
     if mean is not None:
-        limit = limit * sizes
+        limit = _times(limit, sizes)
     return Rows(
         name=name,
         usage=-usage if at_least else usage,
@@ -448,9 +461,9 @@ def _per_model(
     each = np.array(list(per_model.values()), np.float64)
     names = [outcomes.models[j] for j in per_model]
     codes, groups, sizes = _groups(outcomes, by)
-    limit = np.tile(each, len(groups)).reshape(len(groups), -1)
+    limit: Floats = np.tile(each, len(groups)).reshape(len(groups), -1)
     if share is not None:
-        limit = limit * sizes[:, None]
+        limit = _times(limit, np.broadcast_to(sizes[:, None], limit.shape))
     pool: Ints = columns
     if by is not None:
         pool = np.where(columns < 0, -1, codes[:, None] * np.int32(len(names)) + columns)
@@ -464,6 +477,13 @@ def _per_model(
         unit="requests" if column is None else outcomes.name_of(column),
         at_least=at_least,
     )
+
+
+def _times(each: Floats, sizes: Floats) -> Floats:
+    """Shares or means times sizes, read as the decimals they are written as: 0.29 of 100 is 29."""
+    pairs = zip(each.ravel().tolist(), sizes.ravel().tolist(), strict=True)
+    exact = [float(Fraction(repr(share)) * int(size)) for share, size in pairs]
+    return np.array(exact).reshape(each.shape)
 
 
 def _by_model(amount: Amount | None, outcomes: Outcomes) -> dict[int, float]:
@@ -496,8 +516,6 @@ def _group_index(group: str, labels: tuple[str, ...], by: str | None) -> int:
 
 def _distinctly_named(families: Sequence[Rows]) -> tuple[Rows, ...]:
     """Two limits of one kind are told apart in reports: ``capacity``, ``capacity_2``."""
-    from dataclasses import replace
-
     seen: dict[str, int] = {}
     named = []
     for rows in families:
@@ -505,6 +523,11 @@ def _distinctly_named(families: Sequence[Rows]) -> tuple[Rows, ...]:
         count = seen[rows.name]
         named.append(rows if count == 1 else replace(rows, name=f"{rows.name}_{count}"))
     return tuple(named)
+
+
+def _name(what: str, name: str | None) -> None:
+    if name is not None and not isinstance(name, str):
+        raise OptionError(f"{what} is {name!r}; give the name of a column, as text")
 
 
 def _one_of(what: str, mean: Amount | None, total: Amount | None) -> None:

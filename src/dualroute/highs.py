@@ -8,7 +8,7 @@ into values that can be relied on.
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import highspy
@@ -38,6 +38,8 @@ class HighsAnswer:
         Duals of all (scaled) rows, after an LP solved to optimality; else None.
     iterations
         Simplex and interior-point iterations, or branch-and-bound nodes.
+    interrupted
+        Whether Ctrl-C came while it ran, however it ended.
     """
 
     termination: Termination
@@ -45,6 +47,7 @@ class HighsAnswer:
     best_bound: float
     row_dual: Floats | None
     iterations: int
+    interrupted: bool = False
 
 
 def run_highs(
@@ -73,7 +76,8 @@ def run_highs(
     algorithm
         HiGHS's own name: ``choose``, ``simplex``, ``ipx`` or ``pdlp`` (relaxation only).
     on_incumbent
-        Called with objective and bound, unscaled, at every better routing.
+        Called with objective and bound, unscaled, at every better routing, in HiGHS's thread;
+        what it raises ends the run and is raised again here.
 
     Raises
     ------
@@ -101,16 +105,33 @@ def run_highs(
         solution = highspy.HighsSolution()
         solution.col_value = np.asarray(start, np.float64)
         model.setSolution(solution)
+    stop = _Stop()
     if on_incumbent is not None:
         scale, offset = form.cost_scale, form.offset
 
         def report(event: Any) -> None:
             out = event.data_out
-            on_incumbent(out.mip_primal_bound / scale + offset, out.mip_dual_bound / scale + offset)
+            try:
+                on_incumbent(
+                    out.mip_primal_bound / scale + offset, out.mip_dual_bound / scale + offset
+                )
+            except BaseException as error:  # HiGHS would print it and go on
+                stop.error = error
+                stop.event.set()
 
         model.cbMipImprovingSolution += report
-    interrupted = _run(model)
-    return _answer(model, form, integer, interrupted)
+    _run(model, stop)
+    if stop.error is not None and not isinstance(stop.error, KeyboardInterrupt):
+        raise stop.error
+    return _answer(model, form, integer, interrupted=stop.event.is_set())
+
+
+@dataclass(slots=True)
+class _Stop:
+    """What tells a running HiGHS to stop, and why."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
 
 
 def _set(model: highspy.Highs, name: str, value: float | int | str) -> None:
@@ -141,29 +162,37 @@ def _pass(model: highspy.Highs, form: LinearForm, integer: bool) -> None:
         raise OptionError("HiGHS rejects the model; a coefficient is out of its range")
 
 
-def _run(model: highspy.Highs) -> bool:
-    """Run in a thread of its own, so that Ctrl-C reaches us while HiGHS works."""
-    stop = threading.Event()
+def _run(model: highspy.Highs, stop: _Stop) -> None:
+    """Run in a thread of its own, so that Ctrl-C reaches us while HiGHS works.
+
+    Waits on an event of our own: an interrupted `Thread.join` may take the thread for ended.
+    """
 
     def obey(event: Any) -> None:
-        if stop.is_set():
+        if stop.event.is_set():
             event.interrupt()
 
     model.cbSimplexInterrupt += obey
     model.cbIpmInterrupt += obey
     model.cbMipInterrupt += obey
-    worker = threading.Thread(target=model.run, daemon=True)
-    worker.start()
-    while worker.is_alive():
+    done = threading.Event()
+
+    def work() -> None:
         try:
-            worker.join()
+            model.run()
+        finally:
+            done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    while not done.is_set():
+        try:
+            done.wait(0.2)
         except KeyboardInterrupt:
-            stop.set()
-    return stop.is_set()
+            stop.event.set()
 
 
 def _answer(
-    model: highspy.Highs, form: LinearForm, integer: bool, interrupted: bool
+    model: highspy.Highs, form: LinearForm, integer: bool, *, interrupted: bool
 ) -> HighsAnswer:
     status = model.getModelStatus()
     info, solution = model.getInfo(), model.getSolution()
@@ -196,4 +225,5 @@ def _answer(
         iterations=int(
             max(info.mip_node_count, 0) if integer else max(info.simplex_iteration_count, 0)
         ),
+        interrupted=interrupted,
     )

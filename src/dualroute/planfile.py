@@ -97,6 +97,13 @@ def read_plan(path: str, outcomes: Outcomes, problem: RoutingProblem) -> tuple[I
     return assignment, Prices(tuple(values)) if held and all(fits) else None
 
 
+def _are_prices(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p < float("inf")
+        for p in values
+    )
+
+
 def _content(path: str) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -112,6 +119,9 @@ def _content(path: str) -> dict[str, Any]:
         raise TableError(
             f"{path}: plan version {content.get('version')}; this program reads {_VERSION}"
         )
-    if not isinstance(content.get("routing"), dict):
+    routing, prices = content.get("routing"), content.get("prices") or {}
+    if not isinstance(routing, dict) or not all(isinstance(m, str) for m in routing.values()):
         raise TableError(f"{path}: the plan holds no routing; write it again with --out")
+    if not isinstance(prices, dict) or not all(map(_are_prices, prices.values())):
+        raise TableError(f"{path}: the plan's prices are no lists of numbers of at least 0")
     return content

@@ -20,6 +20,7 @@ from dualroute.errors import ProblemError
 
 FEASIBILITY_TOLERANCE = 1e-9
 _ROUNDING = 1e-12
+_SAMPLE = 8192
 _BLOCK = 4096  # queries per block of a pass: a few hundred kB, so that temporaries stay in cache
 
 
@@ -199,9 +200,17 @@ class RoutingProblem:
         """
         sizes = [np.empty(0)]
         for rows in self.rows:
-            mean = float(np.abs(rows.usage[:_BLOCK]).mean(dtype=np.float64)) or 1.0
+            usage = rows.usage[:: _stride(rows.usage.shape[0])]
+            mean = float(np.abs(usage).mean(dtype=np.float64)) or 1.0
             sizes.append(np.maximum(np.abs(rows.limit), mean))
         return np.concatenate(sizes)
+
+    @property
+    def objective_size(self) -> float:
+        """Mean size of an objective entry that is not 0, from queries all over the table."""
+        some = self.objective[:: _stride(self.n_queries)]
+        sizes = np.abs(some[np.isfinite(some) & (some != 0)])
+        return float(sizes.mean(dtype=np.float64)) if sizes.size else 1.0
 
     @property
     def target(self) -> Floats:
@@ -224,6 +233,12 @@ class RoutingProblem:
         return replace(
             self, rows=tuple(replace(r, limit=limit) for r, limit in rows), tolerance=0.0
         )
+
+    def without_objective(self) -> "RoutingProblem":
+        """The problem of keeping the limits at all: objective 0 on every allowed pair."""
+        if np.isfinite(self.objective.max()):
+            return replace(self, objective=np.broadcast_to(np.zeros((1, 1)), self.objective.shape))
+        return replace(self, objective=np.where(np.isfinite(self.objective), 0.0, np.inf))
 
     def split(self, vector: Floats) -> tuple[Floats, ...]:
         """A vector ``(K,)`` as one array per family."""
@@ -340,6 +355,11 @@ class DualPoint:
     slack: tuple[Floats, ...]
 
 
+def _stride(n: int) -> int:
+    """A step through the queries that looks at some 8,000 of them, wherever they stand."""
+    return max(1, n // _SAMPLE)
+
+
 def price_pairs(
     problem: RoutingProblem, prices: Prices, part: slice | Ints = slice(None)
 ) -> Floats:
@@ -377,8 +397,8 @@ def lagrangian(problem: RoutingProblem, prices: Prices) -> DualPoint:
     Returns
     -------
     DualPoint
-        ``value``, in objective units, never above the optimum; ``assignment``, shape ``(n,)``;
-        ``slack``, limit minus use, one ``(r_k,)`` array per family of rows.
+        ``value``, in objective units, above the optimum by rounding at most; ``assignment``,
+        shape ``(n,)``; ``slack``, limit minus use, one ``(r_k,)`` array per family of rows.
 
     Raises
     ------

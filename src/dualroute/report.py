@@ -14,6 +14,7 @@ from dualroute.demo import Demo
 from dualroute.routing import LimitLine, Plan
 
 _MOST_LINES = 20
+_NEAR = 1e-4
 _NARROWEST = 118
 
 
@@ -127,21 +128,8 @@ def models_table(plan: Plan) -> Table:
 def remarks(plan: Plan) -> list[str]:
     """What a reader should know beside the numbers."""
     said = []
-    prices = plan.solution.prices
-    if plan.certificate.feasible and prices is not None and plan.problem.rows:
-        spilling = [
-            price
-            for rows, price in zip(plan.problem.rows, prices.values, strict=True)
-            if rows.pool.shape[1] > 1
-        ]
-        dense = [
-            price
-            for rows, price in zip(plan.problem.rows, prices.values, strict=True)
-            if rows.pool.shape[1] == 1
-        ]
-        binding = sum(int(np.count_nonzero(price)) for price in dense)
-        if not any(price.any() for price in spilling) and binding <= 1:
-            said.append("No capacity binds: a single calibrated lambda does as well here.")
+    if _one_lambda_does(plan):
+        said.append("No capacity binds: a single calibrated lambda does as well here.")
     if plan.certificate.infeasible:
         said.append(_contradiction(plan))
     return said
@@ -166,6 +154,27 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.10g}"
+
+
+def _one_lambda_does(plan: Plan) -> bool:
+    """Whether the plan is all but optimal with room at every model and one priced limit at most.
+
+    Its bound is then reached with that one price, so the lambda rule at it reaches the same, up
+    to about one query.
+    """
+    certificate, prices = plan.certificate, plan.solution.prices
+    near = certificate.mip_rel_gap <= _NEAR
+    if not (certificate.feasible and near and prices is not None and plan.problem.rows):
+        return False
+    priced = 0
+    families = zip(plan.problem.rows, certificate.excess, prices.values, strict=True)
+    for rows, excess, price in families:
+        if rows.pool.shape[1] > 1:  # a query can turn to another pool: the capacity of a model
+            if price.any() or not (excess < 0).all():
+                return False
+        else:
+            priced += int(np.count_nonzero(price))
+    return priced <= 1
 
 
 def _contradiction(plan: Plan) -> str:

@@ -127,8 +127,7 @@ def _unload(
 
 def _raised(problem: RoutingProblem, vector: Floats, broken: Bools) -> Floats:
     """Prices one step up on broken rows; from zero, to what a typical objective is worth."""
-    finite = problem.objective[:4096][np.isfinite(problem.objective[:4096])]
-    worth = float(np.abs(finite).mean()) * problem.n_queries * 0.1
+    worth = 0.1 * problem.objective_size * problem.n_queries
     return np.where(broken, np.maximum(1.5 * vector, worth / problem.row_size), vector)
 
 
@@ -150,7 +149,7 @@ def _ranked(
     With a ``row``, moves are ranked by priced objective per unit taken off that row; without,
     by objective gained.
     """
-    queries, models, ranks = [], [], []
+    queries, models, ranks, gains = [], [], [], []
     excess = math.inf if row is None else load[row] - ceiling[row]
     if not math.isfinite(excess):
         excess = math.inf
@@ -164,15 +163,16 @@ def _ranked(
         else:
             with np.errstate(divide="ignore", invalid="ignore"):
                 per_unit = np.maximum(cost, 0.0) / np.minimum(taken_off, excess)
-            # A move that costs nothing at the prices is better the more it takes off.
-            per_unit -= 1e-12 * taken_off
             rank = np.where(fits & (taken_off > 0), per_unit, np.inf)
-        best = rank.argmin(axis=1)
+        # Of moves that rank alike, the one that takes most off.
+        least = rank == rank.min(axis=1, keepdims=True)
+        best = np.where(least, -taken_off, np.inf).argmin(axis=1)
         lines = np.flatnonzero(np.isfinite(rank[np.arange(best.size), best]))
         queries.append(block.start + lines)
         models.append(best[lines])
         ranks.append(rank[lines, best[lines]])
-    order = np.argsort(np.concatenate(ranks), kind="stable")
+        gains.append(taken_off[lines, best[lines]])
+    order = np.lexsort((-np.concatenate(gains), np.concatenate(ranks)))
     return _moves(problem, routed, np.concatenate(queries)[order], np.concatenate(models)[order])
 
 

@@ -40,8 +40,9 @@ class LimitLine:
     excess
         Use beyond the limit, exact and rounded once; at most 0 when kept exactly.
     price
-        What one more unit of the limit saves (or gains), in objective units; where the limits
-        are proved contradictory, the weight of this one in the proof.
+        Shadow price in the certified bound: what one more unit of the limit saves (or gains)
+        there, in objective units; where the limits are proved contradictory, the weight of this
+        one in the proof.
     unit
         Unit of `use` and `limit`.
     kept
@@ -81,7 +82,7 @@ class Plan:
     problem
         The integer program.
     solution
-        What the solver claims.
+        What the solver claims; with prices or a ray of the native dual where it has none.
     certificate
         What is proved.
     bound_by

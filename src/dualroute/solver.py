@@ -202,3 +202,38 @@ class Clock:
     def expired(self) -> bool:
         """Whether the limit has passed."""
         return self.seconds >= self.time_limit
+
+
+def attempted(
+    attempt: Callable[[RoutingProblem, SolveOptions], Solution],
+    problem: RoutingProblem,
+    options: SolveOptions,
+) -> Solution:
+    """Run a search with the fallbacks that every solver owes.
+
+    Where the limits as stated contradict each other, the tolerance may forgive it: the search
+    is run again on the widened limits, and a proof for those is one for all. A start that keeps
+    the limits within tolerance is never lost, nor on Ctrl-C.
+    """
+    clock = Clock(options.time_limit)
+    start = options.checked_start(problem)
+    try:
+        solution = attempt(problem, options)
+        if solution.status is Status.INFEASIBLE and problem.tolerance > 0:
+            again = attempt(problem.widened(), options.after(clock.seconds))
+            if again.assignment is not None or again.status is Status.INFEASIBLE:
+                solution = replace(again, ray=again.ray or solution.ray)
+    except KeyboardInterrupt:
+        solution = Solution(Status.UNKNOWN, Termination.INTERRUPTED)
+    if solution.assignment is None and start is not None and problem.keeps_limits(start):
+        stopped = solution.termination
+        return Solution(
+            status=Status.FEASIBLE,
+            termination=Termination.COMPLETED if stopped is Termination.INFEASIBLE else stopped,
+            assignment=start,
+            prices=solution.prices,
+            solver=solution.solver,
+            seconds=clock.seconds,
+            iterations=solution.iterations,
+        )
+    return replace(solution, seconds=clock.seconds)

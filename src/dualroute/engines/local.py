@@ -89,12 +89,9 @@ class LocalEngine:
     row_scale: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        """Measure the scales on the first queries."""
+        """Measure the scales."""
         problem = self.problem
-        head = problem.objective[:8192]
-        sizes = np.abs(head[np.isfinite(head) & (head != 0)])
-        typical = float(sizes.mean(dtype=np.float64)) if sizes.size else 1.0
-        object.__setattr__(self, "value_scale", 1.0 / (typical * problem.n_queries))
+        object.__setattr__(self, "value_scale", 1.0 / (problem.objective_size * problem.n_queries))
         object.__setattr__(self, "row_scale", 1.0 / problem.row_size)
 
     @property
@@ -151,7 +148,7 @@ class LocalEngine:
     def cuts(self, scaled: Floats, edges: Ints) -> Cuts:
         """One pass: a supporting plane per block ``edges[b] .. edges[b + 1]`` of queries."""
         problem, prices = self.problem, self.prices(scaled)
-        assignment = np.empty(problem.n_queries, np.int32)
+        assignment = np.empty(problem.n_queries, np.min_scalar_type(problem.n_models))
         cost, use = np.empty(edges.size - 1), np.empty((edges.size - 1, problem.n_rows))
         priced_total = 0.0
         for b, (start, stop) in enumerate(pairwise(edges)):

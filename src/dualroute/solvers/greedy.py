@@ -1,10 +1,10 @@
 """Greedy: the unlimited best, then the cheapest moves that mend each broken limit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dualroute.problem import RoutingProblem, lagrangian
 from dualroute.rounding import improve, repair, without_prices
-from dualroute.solver import Clock, Solution, SolveOptions, Status, Termination
+from dualroute.solver import Clock, Solution, SolveOptions, Status, Termination, attempted
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,9 @@ class Greedy:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Search within the options; no prices are claimed."""
+        return replace(attempted(self._solve, problem, options), solver="greedy")
+
+    def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         clock = Clock(options.time_limit)
         free = without_prices(problem)
         start = options.checked_start(problem)
@@ -28,6 +31,4 @@ class Greedy:
             status=Status.UNKNOWN if routed is None else Status.FEASIBLE,
             termination=Termination.TIME_LIMIT if late else Termination.COMPLETED,
             assignment=routed,
-            solver="greedy",
-            seconds=clock.seconds,
         )

@@ -8,14 +8,22 @@ arXiv 2502.08773); where capacity binds it is not.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dualroute.arrays import Floats, Ints, at
 from dualroute.errors import OptionError
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
-from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
+from dualroute.solver import (
+    Clock,
+    Progress,
+    Solution,
+    SolveOptions,
+    Status,
+    Termination,
+    attempted,
+)
 
 _DOUBLINGS = 80
 _BISECTIONS = 60
@@ -44,44 +52,50 @@ class SingleLambda:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Calibrate the multiplier; the prices claimed are lambda on its rows, 0 elsewhere."""
-        options.checked_start(problem)
+        return replace(attempted(self._solve, problem, options), solver="lambda")
+
+    def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
+        clock = Clock(options.time_limit)
         places = np.arange(problem.n_queries)
         if self.arrival == "random":
             places = np.random.default_rng(options.seed).permutation(problem.n_queries)
         rule = _Rule.of(problem, places)
-        clock = Clock(options.time_limit)
         high, held, evaluations = 0.0, rule.route(0.0), 1
-        step = rule.first_step()
-        while not problem.meets_target(held) and evaluations < _DOUBLINGS and not clock.expired:
-            high = step if high == 0 else 2 * high
-            held = rule.route(high)
-            evaluations += 1
-        found = problem.meets_target(held)
-        low = high / 2 if evaluations > 2 else 0.0
-        if found and high > 0:
-            for _ in range(self.bisections):
+        termination = Termination.COMPLETED
+        try:
+            while not problem.meets_target(held) and evaluations < _DOUBLINGS:
+                if clock.expired:
+                    break
+                high = 2 * high or rule.first_step()
+                held = rule.route(high)
+                evaluations += 1
+            low = high / 2 if evaluations > 2 else 0.0
+            for _ in range(self.bisections if problem.meets_target(held) else 0):
                 middle = 0.5 * (low + high)
                 if clock.expired or not low < middle < high:
                     break
                 trial = rule.route(middle)
                 evaluations += 1
-                # Spilling makes use uneven in lambda, so any better feasible routing is kept.
-                if problem.meets_target(trial):
-                    high = middle
-                    if problem.value(trial) < problem.value(held):
-                        held = trial
-                        if options.progress is not None:
-                            value = problem.value(held)
-                            options.progress(Progress("bisection", value, -math.inf, clock.seconds))
-                else:
+                if not problem.meets_target(trial):
                     low = middle
+                    continue
+                high = middle
+                # Spilling makes use uneven in lambda, so any better feasible routing is kept.
+                if problem.value(trial) < problem.value(held):
+                    held = trial
+                    if options.progress is not None:
+                        value = problem.value(held)
+                        options.progress(Progress("bisection", value, -math.inf, clock.seconds))
+            if clock.expired:
+                termination = Termination.TIME_LIMIT
+        except KeyboardInterrupt:
+            termination = Termination.INTERRUPTED
+        found = problem.meets_target(held)
         return Solution(
             status=Status.FEASIBLE if found else Status.UNKNOWN,
-            termination=Termination.TIME_LIMIT if clock.expired else Termination.COMPLETED,
+            termination=termination,
             assignment=held if found else None,
             prices=rule.prices(high if found else 0.0),
-            solver="lambda",
-            seconds=clock.seconds,
             iterations=evaluations,
         )
 
@@ -112,9 +126,7 @@ class _Rule:
 
     def first_step(self) -> float:
         """A multiplier small beside a typical objective."""
-        head = self.problem.objective[:4096]
-        sizes = np.abs(head[np.isfinite(head)])
-        return 1e-6 * (float(sizes.mean(dtype=np.float64)) or 1.0) * self.problem.n_queries
+        return 1e-6 * self.problem.objective_size * self.problem.n_queries
 
     def prices(self, multiplier: float) -> Prices:
         return Prices.of(self.problem, np.minimum(multiplier * self.weight, 1e300))

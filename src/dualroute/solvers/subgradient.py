@@ -6,7 +6,7 @@ capacity move along their violations with an adaptive step. This is no statement
 authors' own program.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,15 @@ from dualroute.arrays import Ints
 from dualroute.errors import OptionError
 from dualroute.problem import Prices, RoutingProblem, lagrangian
 from dualroute.rounding import repair
-from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
+from dualroute.solver import (
+    Clock,
+    Progress,
+    Solution,
+    SolveOptions,
+    Status,
+    Termination,
+    attempted,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +54,11 @@ class Subgradient:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Update the multipliers within the options; the best bound's prices are claimed."""
-        options.checked_start(problem)
+        return replace(attempted(self._solve, problem, options), solver="subgradient")
+
+    def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         clock = Clock(options.time_limit)
-        unit = _mean_size(problem) * problem.n_queries
+        unit = problem.objective_size * problem.n_queries
         reach = problem.row_size
         vector, step, since = np.zeros(problem.n_rows), self.step, 0
         best_bound, best_prices = -np.inf, Prices.of(problem, vector)
@@ -93,12 +103,5 @@ class Subgradient:
             assignment=held,
             prices=best_prices,
             best_bound=best_bound,
-            solver="subgradient",
-            seconds=clock.seconds,
             iterations=done,
         )
-
-
-def _mean_size(problem: RoutingProblem) -> float:
-    head = problem.objective[:4096]
-    return float(np.abs(head[np.isfinite(head)]).mean(dtype=np.float64)) or 1.0

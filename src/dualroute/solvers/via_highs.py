@@ -11,8 +11,17 @@ from dualroute.highs import HighsAnswer, run_highs
 from dualroute.linear import LinearForm, linear_form
 from dualroute.problem import Prices, RoutingProblem, lagrangian
 from dualroute.rounding import repair
-from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
+from dualroute.solver import (
+    Clock,
+    Progress,
+    Solution,
+    SolveOptions,
+    Status,
+    Termination,
+    attempted,
+)
 
+_OPTIMAL = 1e-9
 _ALGORITHMS = ("choose", "simplex", "ipx", "pdlp")
 
 
@@ -40,12 +49,8 @@ class Highs:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Search within the options; prices come from the relaxation's duals."""
-        solution = self._solve(problem, options)
-        if solution.status is Status.INFEASIBLE and problem.tolerance > 0:
-            # Perhaps the tolerance forgives what the limits do not; if not, that is proved.
-            again = self._solve(problem.widened(), options.after(solution.seconds))
-            return replace(again, seconds=solution.seconds + again.seconds)
-        return solution
+        solution = attempted(self._solve, problem, options)
+        return replace(solution, solver=self._name)
 
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         clock = Clock(options.time_limit)
@@ -74,8 +79,8 @@ class Highs:
         if relaxed.row_dual is not None:
             prices = form.prices(problem, relaxed.row_dual)
             incumbent = _better(problem, incumbent, _rounded(problem, form, relaxed, prices, clock))
-        if self.mode == "lp" or relaxed.row_dual is None:
-            return self._held(problem, relaxed, prices, incumbent, options, clock)
+        if self.mode == "lp" or relaxed.row_dual is None or relaxed.interrupted:
+            return self._held(problem, relaxed, prices, incumbent, clock)
         return self._branched(problem, form, relaxed, prices, incumbent, options, clock)
 
     @property
@@ -93,7 +98,7 @@ class Highs:
         clock: Clock,
     ) -> Solution:
         if clock.expired:
-            return self._held(problem, relaxed, prices, incumbent, options, clock)
+            return self._held(problem, relaxed, prices, incumbent, clock)
         tell = options.progress
 
         def report(objective: float, bound: float) -> None:
@@ -120,18 +125,20 @@ class Highs:
             if problem.meets_target(found):
                 incumbent = _better(problem, incumbent, found)
         bound = max(answer.best_bound, relaxed.best_bound)
-        if answer.termination is Termination.INFEASIBLE and incumbent is None:
+        termination = answer.termination
+        if termination is Termination.INFEASIBLE and incumbent is None:
             status, bound = Status.INFEASIBLE, math.inf
         elif incumbent is None:
             status = Status.UNKNOWN
+            if termination is Termination.OPTIMAL:  # of a routing that breaks a limit by a hair
+                termination = Termination.NUMERICAL
         else:
-            closed = answer.termination is Termination.OPTIMAL and (
-                options.mip_rel_gap <= 1e-9 or bound >= problem.value(incumbent)
-            )
-            status = Status.OPTIMAL if closed else Status.FEASIBLE
-        termination = answer.termination
-        if termination is Termination.OPTIMAL and status is Status.FEASIBLE:
-            termination = Termination.GAP
+            value = problem.value(incumbent)
+            bound = min(bound, value)
+            optimal = value - bound <= _OPTIMAL * abs(value)
+            status = Status.OPTIMAL if optimal else Status.FEASIBLE
+            if termination is Termination.OPTIMAL and not optimal:
+                termination = Termination.GAP
         return Solution(
             status=status,
             termination=termination,
@@ -149,23 +156,26 @@ class Highs:
         relaxed: HighsAnswer,
         prices: Prices | None,
         incumbent: Ints | None,
-        options: SolveOptions,
         clock: Clock,
     ) -> Solution:
         """What the relaxation alone gives."""
         termination = relaxed.termination
-        if termination is Termination.OPTIMAL:
+        if relaxed.interrupted:
+            termination = Termination.INTERRUPTED
+        elif termination is Termination.OPTIMAL:
             termination = Termination.TIME_LIMIT if clock.expired else Termination.COMPLETED
-        status = Status.UNKNOWN
+        status, bound = Status.UNKNOWN, relaxed.best_bound
         if incumbent is not None:
-            closed = options.closed(problem.value(incumbent), relaxed.best_bound)
-            status = Status.OPTIMAL if closed else Status.FEASIBLE
+            value = problem.value(incumbent)
+            bound = min(bound, value)
+            optimal = value - bound <= _OPTIMAL * abs(value)
+            status = Status.OPTIMAL if optimal else Status.FEASIBLE
         return Solution(
             status=status,
             termination=termination,
             assignment=incumbent,
             prices=prices,
-            best_bound=relaxed.best_bound,
+            best_bound=bound,
             solver=self._name,
             seconds=clock.seconds,
             iterations=relaxed.iterations,
@@ -188,7 +198,7 @@ def _better(problem: RoutingProblem, one: Ints | None, other: Ints | None) -> In
 
 def _ray(problem: RoutingProblem, options: SolveOptions, clock: Clock) -> Prices | None:
     """Weights that prove infeasibility: duals of the program of least total violation."""
-    free = replace(problem, objective=np.where(np.isfinite(problem.objective), 0.0, np.inf))
+    free = problem.without_objective()
     form = linear_form(free)
     answer = run_highs(
         form.elastic(),

@@ -13,10 +13,18 @@ import numpy as np
 from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.errors import OptionError
-from dualroute.problem import Prices, RoutingProblem
+from dualroute.problem import Prices, RoutingProblem, lagrangian
 from dualroute.rounding import improve, repair
-from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
-from dualroute.solvers.lagrangian.ascent import ascend
+from dualroute.solver import (
+    Clock,
+    Progress,
+    Solution,
+    SolveOptions,
+    Status,
+    Termination,
+    attempted,
+)
+from dualroute.solvers.lagrangian.ascent import Tell, ascend
 from dualroute.solvers.lagrangian.core import search_core
 from dualroute.solvers.lagrangian.polish import Box, polish
 
@@ -47,12 +55,7 @@ class Lagrangian:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Search within the options; on Ctrl-C, what was found so far."""
-        solution = self._solve(problem, options)
-        if solution.status is Status.INFEASIBLE and problem.tolerance > 0:
-            # Perhaps the tolerance forgives what the limits do not; if not, that is proved.
-            again = self._solve(problem.widened(), options.after(solution.seconds))
-            return replace(again, seconds=solution.seconds + again.seconds)
-        return solution
+        return replace(attempted(self._solve, problem, options), solver="lagrangian")
 
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         search = _Search(problem, options, Clock(options.time_limit))
@@ -66,6 +69,7 @@ class Lagrangian:
         problem, options, clock = search.problem, search.options, search.clock
         start = options.checked_start(problem)
         if start is not None and problem.meets_target(start):
+            search.offer(start, "start")
             search.offer(improve(problem, start, clock), "start")
         engine = LocalEngine(problem)
         exact = problem.n_rows == 0
@@ -83,19 +87,20 @@ class Lagrangian:
             if polished.unbounded and search.find_ray():
                 return Termination.INFEASIBLE
             exact, votes = polished.exact, polished.votes
+            # Stopped by neither its optimum nor the clock: prices that run away.
+            if not exact and not polished.late and search.find_ray():
+                return Termination.INFEASIBLE
         for wish in (votes, search.cheapest()):
             if not search.closed:
                 search.round(wish)
         if search.closed:
             return search.gap_reached()
-        if not exact and search.incumbent is None and search.find_ray():
-            return Termination.INFEASIBLE
         self._settle(search, engine, votes)
         if search.closed:
             return search.gap_reached()
         if clock.expired:
             return Termination.TIME_LIMIT
-        if search.incumbent is None and (search.claimed == math.inf or search.find_ray()):
+        if search.incumbent is None and (search.find_ray() or search.claimed == math.inf):
             return Termination.INFEASIBLE
         return Termination.COMPLETED
 
@@ -184,11 +189,9 @@ class _Search:
 
     def cheapest(self) -> Ints:
         """Each query on its cheapest model at the prices held."""
-        from dualroute.problem import lagrangian
-
         return lagrangian(self.problem, self.prices).assignment
 
-    def teller(self, engine: LocalEngine, phase: str):  # type: ignore[no-untyped-def]
+    def teller(self, engine: LocalEngine, phase: str) -> Tell:
         def tell(scaled: Floats, value: float) -> None:
             if value / engine.value_scale > self.bound:
                 self.bound = value / engine.value_scale
@@ -210,12 +213,12 @@ class _Search:
     def round(self, wish: Ints) -> None:
         routed = repair(self.problem, wish, self.prices, self.clock)
         if routed is not None:
+            self.offer(routed, "rounding")
             self.offer(improve(self.problem, routed, self.clock), "rounding")
 
     def find_ray(self) -> bool:
         """Look for weights that prove the limits contradictory: the dual with no objective."""
-        objective = np.where(np.isfinite(self.problem.objective), 0.0, np.inf)
-        engine = LocalEngine(replace(self.problem, objective=objective))
+        engine = LocalEngine(self.problem.without_objective())
         found = polish(
             engine,
             np.zeros(self.problem.n_rows),

@@ -110,8 +110,7 @@ def search_core(
         if answer.termination is Termination.INFEASIBLE:
             # Nothing better than the base; or, where that breaks a limit, nothing at all.
             bound = problem.value(base) if feasible else np.inf
-    interrupted = answer.termination is Termination.INTERRUPTED
-    return CoreAnswer(routed, bound, complete, interrupted)
+    return CoreAnswer(routed, bound, complete, answer.interrupted)
 
 
 def _reach(engine: LocalEngine, prices: Prices, base: Ints, gap: float) -> float:

@@ -23,8 +23,8 @@ from dualroute.solvers.lagrangian.ascent import Tell
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
-_LARGEST_PRICE = 1e7
-_STALE = 30
+_LARGEST_PRICE = 1e4
+_MASTER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +43,8 @@ class Polished:
         Whether `value` meets the upper bound with the box inactive: the LP optimum.
     unbounded
         Whether the dual rose above every possible routing: the limits contradict each other.
+    late
+        Whether the clock ended it.
     votes
         Model with the largest share in the master's mix, shape ``(n,)``.
     passes
@@ -54,6 +56,7 @@ class Polished:
     upper: float
     exact: bool
     unbounded: bool
+    late: bool
     votes: Ints
     passes: int
 
@@ -110,7 +113,9 @@ def polish(
     master.add(cuts)
     upper, exact = math.inf, False
     while passes < _MAX_PASSES and not clock.expired and value <= ceiling:
-        solved = master.solve(np.maximum(best - radius, 0.0), np.minimum(best + radius, box.most))
+        solved = master.solve(
+            np.maximum(best - radius, 0.0), np.minimum(best + radius, box.most), clock
+        )
         if solved is None:
             break
         trial, upper = solved
@@ -119,7 +124,7 @@ def polish(
             # The master is concave: what gains nothing in a box of this width around the best
             # prices gains nothing beyond it either, up to rounding.
             if radius >= min(box.most, 1.0 + float(best.max(initial=0.0))):
-                exact = True
+                exact = not bool((best >= box.most).any())
                 break
             radius *= 10
             continue
@@ -143,6 +148,7 @@ def polish(
         upper=upper,
         exact=exact,
         unbounded=value > ceiling,
+        late=clock.expired,
         votes=_votes(master.weights(), kept, edges, engine.problem.n_models),
         passes=passes,
     )
@@ -184,8 +190,10 @@ class _Master:
         )
         self._cuts += 1
 
-    def solve(self, low: Floats, high: Floats) -> tuple[Floats, float] | None:
-        """Best prices inside the box, and the master's value; None if HiGHS fails."""
+    def solve(self, low: Floats, high: Floats, clock: Clock) -> tuple[Floats, float] | None:
+        """Best prices inside the box, and the master's value; None if HiGHS fails or cycles."""
+        allowed = min(max(clock.left, 0.01), _MASTER_SECONDS)
+        self._lp.setOptionValue("time_limit", self._lp.getRunTime() + allowed)
         columns = np.arange(self._k, dtype=np.int32)
         self._lp.changeColsBounds(self._k, columns, low * _MAGNIFY, high * _MAGNIFY)
         self._lp.run()
