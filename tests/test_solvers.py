@@ -52,7 +52,7 @@ TABLE = Outcomes.from_arrays(
     columns={
         "input_tokens": [[100], [4_000], [700], [50]],
         "latency": [[0.5, 2.5]],
-        "rent": [[1e300, 1.0]] * 4,
+        "rent": [[1e90, 1.0]] * 4,
     },
     attributes={"tenant": ["a", "b", "a", "c"], "hour": [9, 9, 10, 10]},
 )
@@ -61,7 +61,7 @@ LIMITS = {
         Budget(2.0),
         Budget(2.0, by="tenant"),
         Budget({"b": 0.5, "a": 1.0}, by="tenant"),
-        Budget(1e300, column="rent"),
+        Budget(1e90, column="rent"),
     ],
     "quality_floor": [
         QualityFloor(mean=0.5),

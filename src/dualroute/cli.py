@@ -5,12 +5,13 @@ that ``--help`` answers at once.
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
 
 import typer
 
@@ -122,6 +123,24 @@ Json = Annotated[
 ]
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dualroute import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def demo(
     queries: Annotated[int, typer.Option(help="Queries in the batch.")] = 5000,
@@ -137,11 +156,14 @@ def demo(
     json: Json = None,
 ) -> None:
     """Run the main job on an embedded, simulated workload: from texts to a certificate."""
+    from dualroute import registry
     from dualroute.demo import run_demo
     from dualroute.report import demo_report, print_report
 
     if queries < 1 or history < 1:
         raise OptionError("--queries and --history are at least 1")
+    _usable(None, json, "lagrangian", 0.0)
+    registry.load("predictors", predictor)
     done = run_demo(queries, n_history=history, seed=seed, predictor=predictor, tell=_note)
     if save is not None:
         done.save(Path(save))
@@ -176,18 +198,20 @@ def solve(
     """Route a table of outcomes under limits, with a certificate."""
     from dualroute import routing
 
-    _writable(out)
+    _usable(out, json, solver, feasibility_tolerance)
+    progress = _Progress()
+    options = _options(gap, time_limit, seed, threads, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
     least, most = _objectives(minimize, maximize)
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
-    with _about(table), _Progress() as progress:
+    with _about(table), progress:
         plan = routing.solve(
             outcomes,
             minimize=least,
             maximize=most,
             limits=asked,
             solver=solver,
-            options=_options(gap, time_limit, seed, threads, progress),
+            options=options,
             tolerance=feasibility_tolerance,
         )
     _finish(plan, out, json)
@@ -230,12 +254,15 @@ def route(
     json: Json = None,
 ) -> None:
     """Route texts: predict from a history, then solve; the certificate is of the predictions."""
-    from dualroute import routing
+    from dualroute import registry, routing
     from dualroute.tables import read_queries
 
-    _writable(out)
+    _usable(out, json, solver, feasibility_tolerance)
+    progress = _Progress()
+    options = _options(gap, time_limit, seed, threads, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
     least, most = _objectives(minimize, maximize)
+    registry.load("predictors", predictor)
     groups = _attributes(asked)
     batch = read_queries(queries, query=query, text=text, attributes=groups)
     with_text = [text] if history_queries is None else []
@@ -245,7 +272,7 @@ def route(
     else:
         log_texts = _texts_of(log, history_queries, query, text)
     _note(f"predicting {len(batch.texts)} queries from a log of {log.n_queries}")
-    with _about(history), _Progress() as progress:
+    with _about(history), progress:
         plan = routing.route(
             batch.texts,
             log,
@@ -257,7 +284,7 @@ def route(
             maximize=most,
             limits=asked,
             solver=solver,
-            options=_options(gap, time_limit, seed, threads, progress),
+            options=options,
             tolerance=feasibility_tolerance,
         )
     _finish(plan, out, json)
@@ -294,6 +321,9 @@ def verify(
     from dualroute.planfile import is_plan_file, read_plan
     from dualroute.tables import read_routing
 
+    _usable(None, json, "lagrangian", feasibility_tolerance)
+    progress = _Progress()
+    options = _options(0.0, time_limit, 0, 1, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
     least, most = _objectives(minimize, maximize)
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
@@ -304,7 +334,7 @@ def verify(
         assignment, prices = read_plan(plan, outcomes, problem)
     else:
         assignment = read_routing(plan, outcomes, query=query, model=model)
-    with _about(table), _Progress() as progress:
+    with _about(table), progress:
         checked = routing.verify(
             outcomes,
             assignment,
@@ -312,7 +342,7 @@ def verify(
             minimize=least,
             maximize=most,
             limits=asked,
-            options=_options(0.0, time_limit, 0, 1, progress),
+            options=options,
             tolerance=feasibility_tolerance,
         )
     _finish(checked, None, json)
@@ -350,21 +380,48 @@ def list_(json: Json = None) -> None:
 
 def main() -> None:
     """Entry point: run a command; whatever goes wrong ends in one line and an exit status."""
+    status: Any = Exit.ANSWERED
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except RoutingError as error:
         status = _fail(str(error))
     except _USAGE_ERRORS as error:
         status = _fail(f"{error.format_message()} (see dualroute --help)")
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("dualroute: interrupted; no file is half written", err=True)
         status = Exit.INTERRUPTED
     except MemoryError:
         status = _fail("out of memory; use a smaller table, or float32 columns in Parquet")
     except BrokenPipeError:  # the reader of our output has gone, as in `dualroute ... | head`
-        sys.stderr.close()
-        status = Exit.ANSWERED
-    sys.exit(status if isinstance(status, int) else Exit.ANSWERED)
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        status = _fail(f"{error.filename or 'output'}: {error.strerror}; check path and space")
+    except Exception as error:  # a defect of ours, told in one line all the same
+        if os.environ.get("DUALROUTE_TRACEBACK"):
+            raise
+        status = _fail(
+            f"internal error ({type(error).__name__}: {error}); please report it, with what "
+            "DUALROUTE_TRACEBACK=1 shows"
+        )
+    if status == Exit.INTERRUPTED:
+        typer.echo("dualroute: interrupted; no file is half written", err=True)
+    _end(int(status) if isinstance(status, int) else Exit.ANSWERED)
+
+
+def _end(status: int) -> NoReturn:
+    """Leave; at once where a solver that outran its limit would keep the process."""
+    highs = sys.modules.get("dualroute.highs")
+    if highs is not None and highs.still_running():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _discard_output() -> None:
+    """Let the interpreter flush what cannot be written to where it harms nobody."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 @contextmanager
@@ -529,17 +586,20 @@ class _Progress:
         self._shown = True
 
 
-def _writable(out: str | None) -> None:
-    """Refuse an output that cannot be written before hours are spent on its content."""
+def _usable(out: str | None, json: str | None, solver: str, tolerance: float) -> None:
+    """Refuse what cannot work before time is spent: outputs, solver and tolerance."""
+    from dualroute import registry
     from dualroute.planfile import check_suffix
     from dualroute.tables import write_atomically
 
-    if out is None:
-        return
-    check_suffix(out)
-    parent = Path(out).absolute().parent
-    if not parent.is_dir():
-        write_atomically(out, lambda _: None)  # raises, naming the folder
+    if out is not None:
+        check_suffix(out)
+    for path in (out, None if json == "-" else json):
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            write_atomically(path, lambda _: None)  # raises, naming the folder
+    registry.load("solvers", solver)
+    if not 0 <= tolerance < 1:
+        raise OptionError(f"--feasibility-tolerance is {tolerance}; give 0 or more, below 1")
 
 
 def _finish(plan: "Plan", out: str | None, json: str | None) -> None:
@@ -549,6 +609,8 @@ def _finish(plan: "Plan", out: str | None, json: str | None) -> None:
         from dualroute.planfile import write_plan
 
         write_plan(out, plan)
+    elif out is not None:
+        _note(f"dualroute: {out} is not written: there is no routing that keeps the limits")
     _emit(json, plan.to_dict(), lambda: print_report(plan_report(plan)))
     _leave(plan)
 

@@ -1,6 +1,7 @@
 """Limits in the user's words, and the step from outcomes to a routing problem."""
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -262,8 +263,13 @@ class AllowedModels:
         """Check that groups and names go together."""
         _name("AllowedModels by", self.by)
         lists = list(self.models.values()) if isinstance(self.models, Mapping) else [self.models]
-        if any(isinstance(names, str) or not isinstance(names, Sequence) for names in lists):
-            raise OptionError("AllowedModels takes lists of models; write ['small'], not 'small'")
+        if any(
+            isinstance(names, str)
+            or not isinstance(names, Sequence)
+            or not all(isinstance(name, str) for name in names)
+            for names in lists
+        ):
+            raise OptionError("AllowedModels takes lists of names; write ['small'], not 'small'")
         if isinstance(self.models, Mapping) != (self.by is not None):
             raise OptionError(
                 "AllowedModels takes a list of models, or by= and one list per group of that name"
@@ -399,7 +405,10 @@ def _mix(outcomes: Outcomes, wanted: Objective, *, negate: bool) -> tuple[Floats
         grid, weight = terms[0]
         return np.broadcast_to(grid if weight > 0 else -grid, shape), unit
     # Products in float64, whatever the columns are: rounding must stay far below any gap.
-    total = sum(grid.astype(np.float64) * weight for grid, weight in terms)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = sum(grid.astype(np.float64) * weight for grid, weight in terms)
+    if not np.isfinite(total).all():
+        raise OptionError(f"the objective {unit} leaves the range of numbers; use smaller weights")
     return np.broadcast_to(np.asarray(total), shape), unit
 
 
@@ -418,6 +427,8 @@ def _grouped(
     amount = total if mean is None else mean
     codes, labels, sizes = _groups(outcomes, by)
     if isinstance(amount, Mapping):
+        if not amount:
+            raise OptionError(f"{name} names no group; give one number, or one per group")
         if by is None:
             raise OptionError(f"{name}: one number per group needs by=, the attribute that groups")
         pools = np.full(len(labels), -1, np.int32)
@@ -540,7 +551,7 @@ def _numbers(what: str, amount: Amount | None, low: float = -np.inf, high: float
     for value in values:
         if not isinstance(value, (int, float, np.number)) or isinstance(value, bool):
             raise OptionError(f"{what} is {value!r}; give a number")
-        if not np.isfinite(value) or not low <= value <= high:
+        if not low <= value <= high or abs(value) > sys.float_info.max:
             span = f"between {low:g} and {high:g}" if np.isfinite(high) else f"of at least {low:g}"
             span = span if np.isfinite(low) else "that is finite"
-            raise OptionError(f"{what} is {value:g}; give a number {span}")
+            raise OptionError(f"{what} is {float(str(value)):g}; give a number {span}")

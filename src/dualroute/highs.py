@@ -6,7 +6,9 @@ into values that can be relied on.
 """
 
 import math
+import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,8 @@ from dualroute.errors import OptionError
 from dualroute.linear import LinearForm
 from dualroute.solver import Termination
 
+_GRACE = 1.0
+_LARGE = 200_000
 _STATUS = highspy.HighsModelStatus
 
 
@@ -96,42 +100,65 @@ def run_highs(
     if math.isfinite(time_limit):
         _set(model, "time_limit", max(time_limit, 1e-3))
     if not integer:
-        _set(model, "solver", algorithm)
+        # The interior point obeys its clock at sizes where one simplex iteration does not.
+        large = algorithm == "choose" and form.n_columns > _LARGE
+        _set(model, "solver", "ipx" if large else algorithm)
     # HiGHS keeps the thread count of the process's first solve and refuses any other.
     model.resetGlobalScheduler(True)
-    _set(model, "threads", threads)
+    _set(model, "threads", min(threads, os.cpu_count() or 1))
     _pass(model, form, integer)
     if start is not None:
         solution = highspy.HighsSolution()
         solution.col_value = np.asarray(start, np.float64)
         model.setSolution(solution)
-    stop = _Stop()
-    if on_incumbent is not None:
-        scale, offset = form.cost_scale, form.offset
+    run = _Run()
+    scale, offset = form.cost_scale, form.offset
 
-        def report(event: Any) -> None:
-            out = event.data_out
+    def report(event: Any) -> None:
+        out = event.data_out
+        run.x, run.best_bound = np.array(out.mip_solution), float(out.mip_dual_bound)
+        if on_incumbent is not None:
             try:
-                on_incumbent(
-                    out.mip_primal_bound / scale + offset, out.mip_dual_bound / scale + offset
-                )
+                on_incumbent(out.mip_primal_bound / scale + offset, run.best_bound / scale + offset)
             except BaseException as error:  # HiGHS would print it and go on
-                stop.error = error
-                stop.event.set()
+                run.error = error
+                run.stop.set()
 
+    if integer:
         model.cbMipImprovingSolution += report
-    _run(model, stop)
-    if stop.error is not None and not isinstance(stop.error, KeyboardInterrupt):
-        raise stop.error
-    return _answer(model, form, integer, interrupted=stop.event.is_set())
+    finished = _wait(model, run, time_limit)
+    if run.error is not None and not isinstance(run.error, KeyboardInterrupt):
+        raise run.error
+    if finished:
+        return _answer(model, form, integer, interrupted=run.interrupted)
+    bound = run.best_bound / scale + offset if math.isfinite(run.best_bound) else -math.inf
+    return HighsAnswer(
+        termination=Termination.INTERRUPTED if run.interrupted else Termination.TIME_LIMIT,
+        x=run.x,
+        best_bound=bound,
+        row_dual=None,
+        iterations=0,
+        interrupted=run.interrupted,
+    )
 
 
-@dataclass(slots=True)
-class _Stop:
-    """What tells a running HiGHS to stop, and why."""
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A running HiGHS: what tells it to stop, and what it has found."""
 
-    event: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
+    interrupted: bool = False
     error: BaseException | None = None
+    x: Floats | None = None
+    best_bound: float = -math.inf
+
+
+_LEFT_BEHIND: list[threading.Thread] = []
+
+
+def still_running() -> bool:
+    """Whether a HiGHS that outran its limit has not come to its senses yet."""
+    return any(thread.is_alive() for thread in _LEFT_BEHIND)
 
 
 def _set(model: highspy.Highs, name: str, value: float | int | str) -> None:
@@ -162,14 +189,17 @@ def _pass(model: highspy.Highs, form: LinearForm, integer: bool) -> None:
         raise OptionError("HiGHS rejects the model; a coefficient is out of its range")
 
 
-def _run(model: highspy.Highs, stop: _Stop) -> None:
-    """Run in a thread of its own, so that Ctrl-C reaches us while HiGHS works.
+def _wait(model: highspy.Highs, run: _Run, time_limit: float) -> bool:
+    """Run HiGHS until it ends, or shortly after its time; whether it ended.
 
-    Waits on an event of our own: an interrupted `Thread.join` may take the thread for ended.
+    It runs in a thread of its own, so that Ctrl-C reaches us. One simplex iteration on a million
+    columns can take half a minute in which HiGHS looks at no clock and no callback; it is then
+    left behind, told to stop, and what it had found so far is taken. (We wait on an event of our
+    own: an interrupted `Thread.join` may take a thread for ended.)
     """
 
     def obey(event: Any) -> None:
-        if stop.event.is_set():
+        if run.stop.is_set():
             event.interrupt()
 
     model.cbSimplexInterrupt += obey
@@ -183,12 +213,21 @@ def _run(model: highspy.Highs, stop: _Stop) -> None:
         finally:
             done.set()
 
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.perf_counter() + time_limit + _GRACE
     while not done.is_set():
         try:
             done.wait(0.2)
         except KeyboardInterrupt:
-            stop.event.set()
+            run.interrupted = True
+            run.stop.set()
+            deadline = min(deadline, time.perf_counter() + _GRACE)
+        if time.perf_counter() > deadline:
+            run.stop.set()
+            _LEFT_BEHIND.append(thread)
+            return False
+    return True
 
 
 def _answer(

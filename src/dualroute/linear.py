@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem
 
-_LARGEST = 1e12
+_LARGEST, _SMALLEST = 1e12, 1e-100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,5 +188,5 @@ def _power_of_two(values: Floats) -> float:
     sizes = np.abs(values[values != 0])
     if sizes.size == 0:
         return 1.0
-    typical = max(float(np.median(sizes)), float(sizes.max()) / _LARGEST)
+    typical = max(float(np.median(sizes)), float(sizes.max()) / _LARGEST, _SMALLEST)
     return float(2.0 ** -np.floor(np.log2(typical)))

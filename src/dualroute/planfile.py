@@ -99,8 +99,7 @@ def read_plan(path: str, outcomes: Outcomes, problem: RoutingProblem) -> tuple[I
 
 def _are_prices(values: Any) -> bool:
     return isinstance(values, list) and all(
-        isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p < float("inf")
-        for p in values
+        isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1e100 for p in values
     )
 
 
@@ -109,15 +108,15 @@ def _content(path: str) -> dict[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror}); check the name") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TableError(
             f"{path}: not valid JSON ({error}); give a plan written by --out"
         ) from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise TableError(f"{path}: no plan of dualroute's; give one written by --out, or a table")
-    if content.get("version") != _VERSION:
+    if content.get("version") != _VERSION or isinstance(content["version"], bool):
         raise TableError(
-            f"{path}: plan version {content.get('version')}; this program reads {_VERSION}"
+            f"{path}: plan version {content.get('version')!r}; this program reads {_VERSION}"
         )
     routing, prices = content.get("routing"), content.get("prices") or {}
     if not isinstance(routing, dict) or not all(isinstance(m, str) for m in routing.values()):

@@ -21,6 +21,7 @@ from dualroute.errors import ProblemError
 FEASIBILITY_TOLERANCE = 1e-9
 _ROUNDING = 1e-12
 _SAMPLE = 8192
+_LARGEST, _SMALLEST = 1e100, 1e-100
 _BLOCK = 4096  # queries per block of a pass: a few hundred kB, so that temporaries stay in cache
 
 
@@ -67,8 +68,13 @@ class Rows:
             )
         if not np.isfinite(limit).all():
             raise ProblemError(f"limit {self.name!r}: found {limit}; give finite numbers")
-        if not (np.isfinite(usage.min()) and np.isfinite(usage.max())):
-            raise ProblemError(f"limit {self.name!r}: usage holds a value that is not finite")
+        if usage.size == 0 or pool.size == 0:
+            raise ProblemError(f"limit {self.name!r}: usage or pool is empty")
+        if not (float(usage.min()) >= -_LARGEST and float(usage.max()) <= _LARGEST):
+            raise ProblemError(
+                f"limit {self.name!r}: usage holds a value that is not finite, or above 1e100; "
+                "give it in a larger unit"
+            )
         if pool.min() < -1 or pool.max() >= limit.size:
             raise ProblemError(
                 f"limit {self.name!r}: pools go from {pool.min()} to {pool.max()}, and there are "
@@ -162,6 +168,11 @@ class RoutingProblem:
                 f"{stranded.size} of {n} queries have no allowed model (first: query "
                 f"{stranded[0]}); allow one, e.g. a fallback model at a high cost"
             )
+        largest = float(np.max(objective, initial=0.0, where=objective < np.inf))
+        if not (float(cheapest.min()) >= -_LARGEST and largest <= _LARGEST):
+            raise ProblemError(
+                "the objective holds a value above 1e100 in size; give it in a larger unit"
+            )
         for rows in self.rows:
             for grid in (rows.usage, rows.pool):
                 if grid.shape[0] not in (1, n) or grid.shape[1] not in (1, m):
@@ -202,7 +213,7 @@ class RoutingProblem:
         for rows in self.rows:
             usage = rows.usage[:: _stride(rows.usage.shape[0])]
             mean = float(np.abs(usage).mean(dtype=np.float64)) or 1.0
-            sizes.append(np.maximum(np.abs(rows.limit), mean))
+            sizes.append(np.maximum(np.abs(rows.limit), max(mean, _SMALLEST)))
         return np.concatenate(sizes)
 
     @property
@@ -210,7 +221,7 @@ class RoutingProblem:
         """Mean size of an objective entry that is not 0, from queries all over the table."""
         some = self.objective[:: _stride(self.n_queries)]
         sizes = np.abs(some[np.isfinite(some) & (some != 0)])
-        return float(sizes.mean(dtype=np.float64)) if sizes.size else 1.0
+        return max(float(sizes.mean(dtype=np.float64)), _SMALLEST) if sizes.size else 1.0
 
     @property
     def target(self) -> Floats:
@@ -275,7 +286,7 @@ class RoutingProblem:
 
     def reported(self, value: float) -> float:
         """An objective value or bound turned back into the user's sense."""
-        return -value if self.maximize else value
+        return 0.0 - value if self.maximize else value
 
     def take(self, queries: Ints, limit: Floats | None = None) -> "RoutingProblem":
         """The problem on some queries; limits ``(K,)`` as given, or scaled by their share."""

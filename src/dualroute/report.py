@@ -1,8 +1,9 @@
 """A plan for people: the certificate, every limit, and who does what, in short tables."""
 
+import io
 import math
+import sys
 from collections.abc import Iterable
-from typing import IO
 
 import numpy as np
 from rich import box
@@ -15,16 +16,31 @@ from dualroute.routing import LimitLine, Plan
 
 _MOST_LINES = 20
 _NEAR = 1e-4
+_LONGEST_NAME = 200
 _NARROWEST = 118
 
 
-def print_report(*parts: RenderableType, file: IO[str] | None = None) -> None:
-    """Print report parts, wide enough for the tables where the output is no terminal."""
-    console = Console(file=file, highlight=False)
-    if not console.is_terminal or console.width < _NARROWEST:
-        console = Console(file=file, highlight=False, width=_NARROWEST)
+def print_report(*parts: RenderableType) -> None:
+    """Print report parts, wide enough for the tables where the output is no terminal.
+
+    Names are printed as they are: nothing in them is markup, and what would steer the terminal
+    is replaced.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    width = max(console.width, _NARROWEST) if console.is_terminal else _NARROWEST
+    written = io.StringIO()
+    page = Console(
+        file=written,
+        force_terminal=console.is_terminal,
+        color_system="standard" if console.is_terminal else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=width,
+    )
     for part in parts:
-        console.print(part)
+        page.print(part)
+    sys.stdout.write("\n".join(line.rstrip() for line in written.getvalue().splitlines()) + "\n")
 
 
 def plan_report(plan: Plan) -> Group:
@@ -45,7 +61,7 @@ def certificate_table(plan: Plan) -> Table:
     table = Table(title="Certificate", title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("verdict", Text(certificate.verdict, style="bold"))
+    table.add_row("verdict", Text(plain(certificate.verdict), style="bold"))
     table.add_row("batch", f"{problem.n_queries} queries, {problem.n_models} models")
     if certificate.value < math.inf:
         label = "objective" if certificate.feasible else "objective, limits broken"
@@ -88,14 +104,14 @@ def limits_table(plan: Plan) -> Table:
     table.add_column("unit", overflow="fold")
     for line in shown:
         table.add_row(
-            f"{line.name} {line.pool}".strip(),
+            plain(f"{line.name} {line.pool}".strip()),
             short(line.use),
             line.relation,
             short(line.limit),
             short(line.slack),
             short(line.price),
             number(line.excess) if line.excess > 0 else short(line.excess),
-            line.unit,
+            plain(line.unit),
             style="bold red" if line.kept is False else None,
         )
     meaning = "of the proof, per" if plan.certificate.infeasible else f"{plan.problem.unit} per"
@@ -112,7 +128,7 @@ def models_table(plan: Plan) -> Table:
     for line in sorted(lines, key=lambda line: -line.queries):
         if line.queries:
             table.add_row(
-                line.model,
+                plain(line.model),
                 str(line.queries),
                 f"{100 * line.queries / total:.1f} %",
                 "" if line.cost is None else short(line.cost),
@@ -142,6 +158,12 @@ def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
     for heading in right:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def plain(name: str) -> str:
+    """A name without characters that would steer a terminal, and of bearable length."""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    return shown if len(shown) <= _LONGEST_NAME else shown[: _LONGEST_NAME - 3] + "..."
 
 
 def short(value: float) -> str:

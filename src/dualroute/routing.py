@@ -3,7 +3,7 @@
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -461,8 +461,15 @@ def _limit(where: str, entry: Any) -> Limit | Restriction:
         strange = [name for name in given if name not in known_fields]
         if strange:
             raise OptionError(f"{kind} has no field {strange[0]!r}; it takes {known_fields}")
+        missing = [
+            field.name
+            for field in fields(made)
+            if field.default is MISSING and field.name not in given
+        ]
+        if missing:
+            raise OptionError(f"{kind} needs the field {missing[0]!r}")
         limit: Limit | Restriction = made(**given)
-    except (RoutingError, TypeError) as error:
+    except (RoutingError, TypeError, ValueError, OverflowError) as error:
         raise TableError(f"{where}: {error}") from None
     return limit
 

@@ -37,7 +37,7 @@ from dualroute.outcomes import Outcomes
 PathLike: TypeAlias = str | os.PathLike[str]
 
 _BOM = codecs.BOM_UTF8
-_HEADER_BYTES = 1 << 20  # a header longer than this belongs to no table
+_HEADER_BYTES = 1 << 24  # a header longer than this belongs to no table
 _CHUNK_BYTES = 1 << 24
 _QUOTE = 0x22
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
@@ -399,7 +399,15 @@ def write_atomically(path: PathLike, write: Callable[[Path], object]) -> None:
         If the folder does not exist or cannot be written to.
     """
     source = _source(path)
-    target = Path(path)
+    try:
+        _write_whole(source, Path(path), write)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise TableError(
+            f"{source}: cannot be written ({_reason(error)}); choose another folder or free it"
+        ) from None
+
+
+def _write_whole(source: str, target: Path, write: Callable[[Path], object]) -> None:
     # A link keeps pointing where it pointed; a device (/dev/stdout) cannot be replaced.
     with suppress(OSError, RuntimeError):
         target = target.resolve()
@@ -417,10 +425,6 @@ def write_atomically(path: PathLike, write: Callable[[Path], object]) -> None:
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(beside)
         beside.replace(target)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise TableError(
-            f"{source}: cannot be written ({_reason(error)}); choose another folder or free it"
-        ) from None
     finally:
         with suppress(OSError):
             beside.unlink()

@@ -26,9 +26,12 @@ from dualroute.solver import (
 )
 from dualroute.solvers.lagrangian.ascent import Tell, ascend
 from dualroute.solvers.lagrangian.core import search_core
-from dualroute.solvers.lagrangian.polish import Box, polish
+from dualroute.solvers.lagrangian.polish import Box, Polished, polish
 
 _EXACT = 1e-12
+# Scaled prices: the part of a typical total that a limit is worth.
+_ORDINARY_PRICE = 1e2
+_LARGEST_PRICE = 1e4
 _OPTIMAL = 1e-9
 _CORE_SIZES = (1_000, 4_000, 16_000)
 
@@ -72,24 +75,15 @@ class Lagrangian:
             search.offer(start, "start")
             search.offer(improve(problem, start, clock), "start")
         engine = LocalEngine(problem)
-        exact = problem.n_rows == 0
         votes = search.ascend(engine)
-        if not exact:
-            polished = polish(
-                engine,
-                engine.scaled(search.prices),
-                ceiling=_worst(problem) * engine.value_scale,
-                relative=_EXACT,
-                clock=replace(clock, time_limit=0.7 * clock.time_limit),
-                tell=search.teller(engine, "polish"),
-            )
-            search.passes += polished.passes
-            if polished.unbounded and search.find_ray():
-                return Termination.INFEASIBLE
-            exact, votes = polished.exact, polished.votes
-            # Stopped by neither its optimum nor the clock: prices that run away.
-            if not exact and not polished.late and search.find_ray():
-                return Termination.INFEASIBLE
+        if problem.n_rows:
+            polished = search.polish(engine, _ORDINARY_PRICE)
+            if not (polished.exact or polished.late):
+                # Prices that run away: the limits contradict each other, or nearly so.
+                if search.find_ray():
+                    return Termination.INFEASIBLE
+                polished = search.polish(engine, _LARGEST_PRICE)
+            votes = polished.votes
         for wish in (votes, search.cheapest()):
             if not search.closed:
                 search.round(wish)
@@ -186,6 +180,20 @@ class _Search:
             )
             self.passes += climbed.passes
         return self.cheapest()
+
+    def polish(self, engine: LocalEngine, most: float) -> Polished:
+        """Take the prices held to the relaxation's optimum, if no price there exceeds ``most``."""
+        polished = polish(
+            engine,
+            engine.scaled(self.prices),
+            ceiling=_worst(self.problem) * engine.value_scale,
+            relative=_EXACT,
+            clock=replace(self.clock, time_limit=0.7 * self.clock.time_limit),
+            tell=self.teller(engine, "polish"),
+            box=Box(most=most, radius=0.1),
+        )
+        self.passes += polished.passes
+        return polished
 
     def cheapest(self) -> Ints:
         """Each query on its cheapest model at the prices held."""

@@ -23,7 +23,6 @@ from dualroute.solvers.lagrangian.ascent import Tell
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
-_LARGEST_PRICE = 1e4
 _MASTER_SECONDS = 2.0
 
 
@@ -73,8 +72,8 @@ class Box:
         First half-width of the trust region.
     """
 
-    most: float = _LARGEST_PRICE
-    radius: float = 0.1
+    most: float
+    radius: float
 
 
 def polish(
@@ -85,7 +84,7 @@ def polish(
     relative: float,
     clock: Clock,
     tell: Tell,
-    box: Box | None = None,
+    box: Box,
 ) -> Polished:
     """Climb from good prices to the optimum of the linear relaxation.
 
@@ -101,8 +100,9 @@ def polish(
         Stop when the value is this close to its upper bound, relative to its size.
     tell
         Called with the prices and the scaled value of each new best.
+    box
+        How far prices may go.
     """
-    box = box or Box()
     n = engine.problem.n_queries
     edges = np.linspace(0, n, min(n, max(32, min(128, n // 16))) + 1).astype(int)
     best = np.minimum(start, box.most)
