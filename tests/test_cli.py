@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -311,29 +310,34 @@ def test_json_file_is_written_whole_and_text_still_printed(table, run):
     assert json.loads((table.parent / "answer.json").read_text())["objective"] == 3
 
 
-def test_ctrl_c_returns_the_best_so_far_certified(tmp_path):
-    # A budget and capacities on continuous data leave a gap that HiGHS works on for long.
+@pytest.mark.parametrize("solver", ["highs", "lagrangian"])
+def test_ctrl_c_returns_the_best_so_far_certified(tmp_path, solver):
+    # Generalized assignment of type D (Chu & Beasley 1997): cost falls as usage grows, and the
+    # capacities are tight; at this size no solver proves the optimum within minutes.
     generator = np.random.default_rng(0)
-    n, m = 4000, 10
-    cost = generator.lognormal(size=(n, m)) * np.arange(1, m + 1)
-    quality = generator.uniform(size=(n, m))
-    names = [f"m{j}|{column}" for column in ("cost", "quality") for j in range(m)]
-    lines = ["query_id," + ",".join(names)]
-    lines += [f"q{i}," + ",".join(f"{v:.6f}" for v in (*cost[i], *quality[i])) for i in range(n)]
+    n, m = 200, 20
+    tokens = generator.integers(1, 101, size=(n, m))
+    cost = 111 - tokens + generator.integers(-10, 11, size=(n, m))
+    lines = ["query_id,model,cost,tokens"]
+    lines += [f"q{i},m{j},{cost[i, j]},{tokens[i, j]}" for i in range(n) for j in range(m)]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-    words = ["solve", "t.csv", "--maximize", "quality", "--budget", "9000", "--capacity", "450"]
+    (tmp_path / "limits.toml").write_text(
+        f'[[limit]]\ntype = "capacity"\ncolumn = "tokens"\nlimit = {0.8 * tokens.sum() / m / m}\n'
+    )
+    words = ["solve", "t.csv", "--minimize", "cost", "--limits", "limits.toml"]
     process = subprocess.Popen(
         [sys.executable, "-c", "from dualroute.cli import main; main()", *words,
-         "--solver", "highs", "--time-limit", "120", "--json", "-"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
+         "--solver", solver, "--time-limit", "100", "--json", "-"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    time.sleep(9)
+    time.sleep(8)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 20
+    assert err == b""
     answer = json.loads(out)
-    assert process.returncode == (0 if answer["feasible"] else 1)
-    assert answer["termination"] in ("interrupted", "optimal"), err
-    if answer["feasible"]:
-        assert answer["objective"] <= answer["certified_bound"]
+    assert answer["termination"] == "interrupted"
+    assert answer["feasible"]
+    assert answer["objective"] >= answer["certified_bound"] > 0
+    assert process.returncode == 0
