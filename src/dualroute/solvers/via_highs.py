@@ -52,6 +52,10 @@ class Highs:
         solution = attempted(self._solve, problem, options)
         return replace(solution, solver=self._name)
 
+    @property
+    def _name(self) -> str:
+        return "highs" if self.mode == "mip" else "highs (lp)"
+
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         clock = Clock(options.time_limit)
         start = options.checked_start(problem)
@@ -70,116 +74,80 @@ class Highs:
                 termination=Termination.INFEASIBLE,
                 ray=_ray(problem, options, clock),
                 best_bound=math.inf,
-                solver=self._name,
-                seconds=clock.seconds,
                 iterations=relaxed.iterations,
             )
-        prices = None
+        prices, answer = None, relaxed
         incumbent = start if start is not None and problem.meets_target(start) else None
         if relaxed.row_dual is not None:
             prices = form.prices(problem, relaxed.row_dual)
             incumbent = _better(problem, incumbent, _rounded(problem, form, relaxed, prices, clock))
-        if self.mode == "lp" or relaxed.row_dual is None or relaxed.interrupted:
-            return self._held(problem, relaxed, prices, incumbent, clock)
-        return self._branched(problem, form, relaxed, prices, incumbent, options, clock)
-
-    @property
-    def _name(self) -> str:
-        return "highs" if self.mode == "mip" else "highs (lp)"
-
-    def _branched(
-        self,
-        problem: RoutingProblem,
-        form: LinearForm,
-        relaxed: HighsAnswer,
-        prices: Prices | None,
-        incumbent: Ints | None,
-        options: SolveOptions,
-        clock: Clock,
-    ) -> Solution:
-        if clock.expired:
-            return self._held(problem, relaxed, prices, incumbent, clock)
-        tell = options.progress
-
-        def report(objective: float, bound: float) -> None:
-            if tell is not None:
-                tell(Progress("branch and cut", objective, bound, clock.seconds))
-
-        answer = run_highs(
-            form,
-            integer=True,
-            time_limit=clock.left,
-            mip_rel_gap=options.mip_rel_gap,
-            mip_abs_gap=options.mip_abs_gap,
-            seed=options.seed,
-            threads=options.threads,
-            start=None if incumbent is None else form.columns_of(incumbent),
-            on_incumbent=report if tell is not None else None,
-        )
-        if answer.x is not None:
-            found = form.routing(answer.x, np.zeros(problem.n_queries, np.intp))
-            if not problem.meets_target(found) and prices is not None:
-                # HiGHS's tolerance is absolute; a limit may be a hair over its own.
-                mended = repair(problem, found, prices, clock)
-                found = found if mended is None else mended
-            if problem.meets_target(found):
+            if self.mode == "mip" and not (relaxed.interrupted or clock.expired):
+                answer = _branch(form, incumbent, options, clock)
+                found = _kept(problem, form, answer, prices, clock)
                 incumbent = _better(problem, incumbent, found)
         bound = max(answer.best_bound, relaxed.best_bound)
-        termination = answer.termination
-        if termination is Termination.INFEASIBLE and incumbent is None:
-            status, bound = Status.INFEASIBLE, math.inf
-        elif incumbent is None:
-            status = Status.UNKNOWN
-            if termination is Termination.OPTIMAL:  # of a routing that breaks a limit by a hair
-                termination = Termination.NUMERICAL
-        else:
-            value = problem.value(incumbent)
-            bound = min(bound, value)
-            optimal = value - bound <= _OPTIMAL * abs(value)
-            status = Status.OPTIMAL if optimal else Status.FEASIBLE
-            if termination is Termination.OPTIMAL and not optimal:
-                termination = Termination.GAP
-        return Solution(
-            status=status,
-            termination=termination,
-            assignment=incumbent,
-            prices=prices,
-            best_bound=bound,
-            solver=self._name,
-            seconds=clock.seconds,
-            iterations=answer.iterations,
-        )
-
-    def _held(
-        self,
-        problem: RoutingProblem,
-        relaxed: HighsAnswer,
-        prices: Prices | None,
-        incumbent: Ints | None,
-        clock: Clock,
-    ) -> Solution:
-        """What the relaxation alone gives."""
-        termination = relaxed.termination
-        if relaxed.interrupted:
-            termination = Termination.INTERRUPTED
-        elif termination is Termination.OPTIMAL:
-            termination = Termination.TIME_LIMIT if clock.expired else Termination.COMPLETED
-        status, bound = Status.UNKNOWN, relaxed.best_bound
+        status = Status.UNKNOWN
         if incumbent is not None:
             value = problem.value(incumbent)
             bound = min(bound, value)
             optimal = value - bound <= _OPTIMAL * abs(value)
             status = Status.OPTIMAL if optimal else Status.FEASIBLE
+        elif answer.termination is Termination.INFEASIBLE:
+            status, bound = Status.INFEASIBLE, math.inf
         return Solution(
             status=status,
-            termination=termination,
+            termination=self._stopped(status, relaxed, answer, clock),
             assignment=incumbent,
             prices=prices,
             best_bound=bound,
-            solver=self._name,
-            seconds=clock.seconds,
-            iterations=relaxed.iterations,
+            iterations=answer.iterations,
         )
+
+    def _stopped(
+        self, status: Status, relaxed: HighsAnswer, answer: HighsAnswer, clock: Clock
+    ) -> Termination:
+        if relaxed.interrupted or answer.interrupted:
+            return Termination.INTERRUPTED
+        if answer.termination is not Termination.OPTIMAL:
+            return answer.termination
+        if answer is relaxed:
+            late = clock.expired and self.mode == "mip"
+            return Termination.TIME_LIMIT if late else Termination.COMPLETED
+        if status is Status.UNKNOWN:  # optimal is a routing that breaks a limit by a hair
+            return Termination.NUMERICAL
+        return Termination.OPTIMAL if status is Status.OPTIMAL else Termination.GAP
+
+
+def _branch(
+    form: LinearForm, incumbent: Ints | None, options: SolveOptions, clock: Clock
+) -> HighsAnswer:
+    tell = options.progress
+
+    def report(objective: float, bound: float) -> None:
+        if tell is not None:
+            tell(Progress("branch and cut", objective, bound, clock.seconds))
+
+    return run_highs(
+        form,
+        integer=True,
+        time_limit=clock.left,
+        mip_rel_gap=options.mip_rel_gap,
+        mip_abs_gap=options.mip_abs_gap,
+        seed=options.seed,
+        threads=options.threads,
+        start=None if incumbent is None else form.columns_of(incumbent),
+        on_incumbent=report if tell is not None else None,
+    )
+
+
+def _kept(
+    problem: RoutingProblem, form: LinearForm, answer: HighsAnswer, prices: Prices, clock: Clock
+) -> Ints | None:
+    """HiGHS's routing, mended where its absolute tolerance let a limit break by a hair."""
+    if answer.x is None:
+        return None
+    found = form.routing(answer.x, np.zeros(problem.n_queries, np.intp))
+    return found if problem.meets_target(found) else repair(problem, found, prices, clock)
 
 
 def _rounded(
