@@ -25,13 +25,17 @@ def part_of(grid: NDArray[Any], part: slice | Ints) -> NDArray[Any]:
     return grid if grid.shape[0] == 1 else grid[part]
 
 
+def entries(grid: NDArray[Any], queries: Ints, models: Ints) -> NDArray[Any]:
+    """Entries ``(queries[k], models[k])`` of a grid, shape ``(k,)``."""
+    i = queries if grid.shape[0] > 1 else np.zeros_like(queries)
+    j = models if grid.shape[1] > 1 else np.zeros_like(models)
+    taken: NDArray[Any] = grid[i, j]
+    return taken
+
+
 def at(grid: NDArray[Any], assignment: Ints) -> NDArray[Any]:
     """Entry ``(i, assignment[i])`` of a grid for every query, shape ``(n,)``."""
-    n = assignment.size
-    rows = np.zeros(n, np.intp) if grid.shape[0] == 1 else np.arange(n)
-    columns = np.zeros(n, np.intp) if grid.shape[1] == 1 else assignment
-    taken: NDArray[Any] = grid[rows, columns]
-    return taken
+    return entries(grid, np.arange(assignment.size), assignment)
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
+from dualroute.arrays import Bools, Floats, Ints, entries, pool_sums
 from dualroute.problem import Prices, RoutingProblem
 
 _LARGEST, _SMALLEST = 1e12, 1e-100
@@ -117,13 +117,8 @@ def linear_form(
     k_values: list[Floats] = [np.ones(query.size)]
     start = free.size
     for rows in problem.rows:
-        # A grid of one line or column is read through index 0 of that axis.
-        i = query if rows.usage.shape[0] > 1 else np.zeros_like(query)
-        j = model if rows.usage.shape[1] > 1 else np.zeros_like(model)
-        usage = rows.usage[i, j].astype(np.float64)
-        i = query if rows.pool.shape[0] > 1 else np.zeros_like(query)
-        j = model if rows.pool.shape[1] > 1 else np.zeros_like(model)
-        pool = rows.pool[i, j]
+        usage = entries(rows.usage, query, model).astype(np.float64)
+        pool = entries(rows.pool, query, model)
         taken = np.flatnonzero((pool >= 0) & (usage != 0))
         k_rows.append(start + pool[taken])
         k_columns.append(taken)
@@ -169,13 +164,8 @@ def use_of(problem: RoutingProblem, assignment: Ints, queries: Ints) -> Floats:
     used: list[Floats] = [np.empty(0)]
     routed = assignment[queries]
     for rows in problem.rows:
-        grids = []
-        for grid in (rows.usage, rows.pool):
-            lines = part_of(grid, queries)
-            i = np.arange(queries.size) if lines.shape[0] > 1 else np.zeros(queries.size, int)
-            j = routed if lines.shape[1] > 1 else np.zeros(queries.size, int)
-            grids.append(lines[i, j])
-        usage, pool = grids
+        usage = entries(rows.usage, queries, routed)
+        pool = entries(rows.pool, queries, routed)
         used.append(pool_sums(usage, pool, rows.n_pools))
     return np.concatenate(used)
 

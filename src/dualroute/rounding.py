@@ -7,13 +7,11 @@ by what they cost at given prices and applied one at a time while the loads are 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dualroute.arrays import Bools, Floats, Ints, at, part_of
-from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
+from dualroute.arrays import Bools, Floats, Ints, entries, part_of
+from dualroute.problem import Prices, RoutingProblem, Rows, lagrangian, price_pairs
 from dualroute.solver import Clock
 
 _ROUNDS = 60
@@ -65,7 +63,7 @@ def repair(
             if clock.expired:
                 return None
             vector = _raised(problem, vector, broken)
-            routed = _cheapest(problem, Prices.of(problem, vector))
+            routed = lagrangian(problem, Prices.of(problem, vector)).assignment
         if problem.meets_target(routed):
             return routed
     return None
@@ -129,11 +127,6 @@ def _raised(problem: RoutingProblem, vector: Floats, broken: Bools) -> Floats:
     """Prices one step up on broken rows; from zero, to what a typical objective is worth."""
     worth = 0.1 * problem.objective_size * problem.n_queries
     return np.where(broken, np.maximum(1.5 * vector, worth / problem.row_size), vector)
-
-
-def _cheapest(problem: RoutingProblem, prices: Prices) -> Ints:
-    chosen = [price_pairs(problem, prices, block).argmin(axis=1) for block in problem.blocks()]
-    return np.concatenate(chosen)
 
 
 def _ranked(
@@ -212,14 +205,13 @@ def _moves(problem: RoutingProblem, routed: Ints, query: Ints, model: Ints) -> _
     use_old: list[Floats] = []
     use_new: list[Floats] = []
     for rows, offset in _offsets(problem):
-        usage, pool = part_of(rows.usage, query), part_of(rows.pool, query)
         for target, index, used in (
             (routed[query], row_old, use_old),
             (model, row_new, use_new),
         ):
-            pools = _pick(pool, target)
+            pools = entries(rows.pool, query, target)
             index.append(np.where(pools >= 0, pools + offset, problem.n_rows))
-            used.append(_pick(usage, target))
+            used.append(entries(rows.usage, query, target))
     shape = (len(problem.rows), query.size)
     return _Moves(
         query=query,
@@ -229,11 +221,6 @@ def _moves(problem: RoutingProblem, routed: Ints, query: Ints, model: Ints) -> _
         row_new=np.reshape(row_new, shape).astype(np.intp),
         use_new=np.reshape(use_new, shape).astype(np.float64),
     )
-
-
-def _pick(grid: NDArray[Any], target: Ints) -> NDArray[Any]:
-    """Entry of a grid already cut to the queries at hand."""
-    return at(np.broadcast_to(grid, (target.size, grid.shape[1])), target)
 
 
 def _apply(
