@@ -459,3 +459,21 @@ print([name for name in sys.modules if name.startswith(solvers)])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("weight", [1e200, 1e308])
+def test_weights_that_leave_the_range_of_doubles_prove_nothing(weight):
+    # Ten are reached where five are asked; charges of 1e308 x 10 overflow.
+    floor = Rows("floor", np.array([[-10.0]]), np.array([-5.0]), at_least=True)
+    problem = RoutingProblem(np.array([[1.0]]), (floor,))
+    ray = Prices((np.array([weight]),))
+    held = Solution(Status.INFEASIBLE, Termination.INFEASIBLE, assignment=np.array([0]), ray=ray)
+    certificate = certify(problem, held)
+    assert not certificate.infeasible
+    assert certificate.feasible
+
+
+def test_nothing_to_pay_is_proved_optimal():
+    certificate = certify(RoutingProblem(np.zeros((3, 2))), claim([0, 1, 0], Prices(())))
+    assert certificate.objective == certificate.bound == 0
+    assert certificate.proved_optimal

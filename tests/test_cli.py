@@ -310,6 +310,64 @@ def test_json_file_is_written_whole_and_text_still_printed(table, run):
     assert json.loads((table.parent / "answer.json").read_text())["objective"] == 3
 
 
+def test_names_are_printed_as_they_are(table, run):
+    odd = TABLE.replace("small", "[/]").replace("large", "[red]x\x1b[31m[/red]")
+    (table.parent / "odd.csv").write_text(odd)
+    status, out, _ = run("solve", "odd.csv", "--minimize", "cost", "--quality-floor", "0.75")
+    assert status == 0
+    assert "[/]" in out
+    assert "[red]x\N{REPLACEMENT CHARACTER}[31m[/red]" in out
+
+
+def test_a_plan_that_is_not_there_is_not_written_and_that_is_said(table, run):
+    (table.parent / "old.csv").write_text("kept")
+    status, _, err = run("solve", "table.csv", "--minimize", "cost", "--capacity", "1",
+                         "--out", "old.csv")  # fmt: skip
+    assert status == 0
+    assert err == "dualroute: old.csv is not written: there is no routing that keeps the limits\n"
+    assert (table.parent / "old.csv").read_text() == "kept"
+
+
+def test_a_full_disk_ends_in_one_line(table, run):
+    (table.parent / "full.csv").symlink_to("/dev/full")
+    status, _, err = run("solve", "table.csv", "--minimize", "cost", "--out", "full.csv")
+    assert status == 2
+    assert err.startswith("dualroute: full.csv: cannot be written")
+    assert err.count("\n") == 1
+
+
+def test_the_lambda_solver_does_not_call_itself_enough_where_models_are_full(table, run):
+    status, out, _ = run("solve", "table.csv", "--minimize", "cost", "--capacity", "small=2",
+                         "--solver", "lambda")  # fmt: skip
+    assert status == 0
+    assert "single calibrated lambda" not in out
+
+
+def test_version(run):
+    assert run("--version")[:2] == (0, "0.1.0\n")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '"routing": {"a": ["s"], "b": "small", "c": "small"}, "prices": null',
+        '"routing": {"a": "small", "b": "small", "c": "small"}, "prices": [1]',
+        '"routing": {"a": "small", "b": "small", "c": "small"}, "prices": {"budget": ["x"]}',
+        '"routing": {"a": "small", "b": "small", "c": "small"}, "prices": {"budget": [-1]}',
+        '"routing": {"a": "small", "b": "small"}',
+        '"routing": {"a": "small", "b": "small", "c": "small", "d": "small"}',
+        '"routing": {"a": "small", "b": "small", "c": "huge"}',
+    ],
+)
+def test_bad_plan_files_end_in_one_line(table, run, content):
+    text = '{"format": "dualroute plan", "version": 1, ' + content + "}"
+    (table.parent / "plan.json").write_text(text)
+    status, _, err = run("verify", "table.csv", "plan.json", "--minimize", "cost")
+    assert status == 2
+    assert err.startswith("dualroute: plan.json: ")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("solver", ["highs", "lagrangian"])
 def test_ctrl_c_returns_the_best_so_far_certified(tmp_path, solver):
     # Generalized assignment of type D (Chu & Beasley 1997): cost falls as usage grows, and the

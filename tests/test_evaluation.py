@@ -66,3 +66,21 @@ def test_bad_requests_are_refused():
         at_equal_cost(OBSERVED, CHEAP, [])
     with pytest.raises(ProblemError, match="4 queries"):
         realised(OBSERVED, np.zeros(3, int))
+
+
+def test_resamples_pick_their_own_bracket():
+    # Rivals cost 1, 1.95, 2.05 or 3 a query and are worth a quarter of that; ours costs 1 to 3,
+    # 2 in the mean, and is worth .6. Mean cost over 200 has standard error .041, so one resample
+    # in four needs another pair than the inner one; the difference .6 - cost/4 then has a 95 %
+    # interval of width 2 x 1.96 x .041/4 = .04, where the inner pair alone allows .025.
+    generator = np.random.default_rng(1)
+    fixed = np.array([1.0, 1.95, 2.05, 3.0])
+    cost = np.column_stack([np.tile(fixed, (200, 1)), generator.uniform(1, 3, 200)])
+    quality = np.column_stack([np.tile(fixed / 4, (200, 1)), np.full(200, 0.6)])
+    observed = Outcomes.from_arrays(cost, quality)
+    rivals = [np.full(200, j) for j in range(4)]
+    compared = at_equal_cost(observed, np.full(200, 4), rivals)
+    assert compared.bracketed
+    assert compared.bracketed_resamples == 1.0
+    assert compared.difference == pytest.approx(0.6 - compared.cost / 200 / 4)
+    assert 0.03 < compared.high - compared.low < 0.05

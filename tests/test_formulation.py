@@ -412,3 +412,10 @@ def test_what_is_no_limit_is_refused_rather_than_ignored():
     for wrong in ("budget", {"budget": 9}, 9.0):
         with pytest.raises(RoutingError):
             formulate(TABLE, minimize="cost", limits=[wrong])
+
+
+@pytest.mark.parametrize("limit", [ShareCap(0.29), MinShare(0.29)])
+def test_shares_are_the_decimals_they_are_written_as(limit):
+    # The double 0.29 times 100 is 28.999999999999996.
+    table = Outcomes.from_arrays(np.ones((100, 2)), np.ones((100, 2)))
+    assert np.abs(limit.rows(table).limit).tolist() == [29.0, 29.0]

@@ -181,3 +181,21 @@ def test_repair_succeeds_on_real_shapes(n):
     better = improve(problem, routed)
     assert problem.keeps_limits(better)
     assert problem.value(better) <= problem.value(routed)
+
+
+@given(seed=st.integers(0, 10_000), exponent=st.sampled_from([-20, 20, 40]))
+@settings(max_examples=40, deadline=None)
+def test_units_of_a_limit_do_not_change_the_repair(seed, exponent):
+    problem = random_problem(seed, 12, 3)
+    scaled = replace(
+        problem,
+        rows=tuple(
+            replace(r, usage=r.usage * 2.0**exponent, limit=r.limit * 2.0**exponent)
+            for r in problem.rows
+        ),
+    )
+    wish = lagrangian(problem, without_prices(problem)).assignment
+    one = repair(problem, wish, without_prices(problem))
+    two = repair(scaled, wish, without_prices(scaled))
+    assert (one is None) == (two is None)
+    assert one is None or one.tolist() == two.tolist()
