@@ -409,7 +409,7 @@ def test_infeasibility_is_proved_only_where_no_routing_is_accepted(problem, data
     ("assignment", "message"),
     [
         (np.array([0]), r"the routing has shape \(1,\)"),
-        (np.array([0.0, 1.0]), r"\(float64\); it needs one model index for each of 2 queries"),
+        (np.array([0.0, 1.0]), r"\(float64\); give one model index for each of the 2 queries"),
         (np.array([0, 2]), "the routing names models 0 to 2; there are models 0 to 1"),
         (np.array([-1, 0]), "the routing names models -1 to 0"),
     ],

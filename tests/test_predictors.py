@@ -2,8 +2,8 @@
 
 import csv
 import gzip
-import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -243,11 +243,8 @@ class TestSentenceTransformer:
         with pytest.raises(OptionError, match="no directory"):
             SentenceTransformerEmbedding(tmp_path / "none").fit(["a"])
 
-    @pytest.mark.skipif(
-        importlib.util.find_spec("sentence_transformers") is not None,
-        reason="sentence-transformers is installed, so nothing is missing",
-    )
-    def test_missing_library_names_the_extra(self, tmp_path):
+    def test_missing_library_names_the_extra(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # as if not installed
         with pytest.raises(MissingDependencyError, match=r"dualroute\[sentence-transformers\]"):
             SentenceTransformerEmbedding(tmp_path).fit(["a"])
         assert os.environ.get("HF_HUB_OFFLINE") is None

@@ -14,7 +14,6 @@ from fractions import Fraction
 import numpy as np
 
 from dualroute.arrays import Floats, Ints, at, exact_sum
-from dualroute.errors import ProblemError
 from dualroute.problem import Prices, RoutingProblem, regrets
 from dualroute.solver import Solution, Status
 
@@ -136,7 +135,7 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
         )
         return replace(certificate, verdict=_verdict(problem, certificate, solution))
 
-    _check_routing(problem, assignment)
+    problem.check_routing(assignment)
     value = problem.value(assignment)
     excess = problem.excess(assignment)
     within = excess <= problem.tolerance * np.abs(problem.limit)
@@ -187,19 +186,6 @@ def gap_parts(
     if not (np.isfinite(regret).all() and np.isfinite(idle).all()):
         return math.nan, math.nan
     return math.fsum(regret), math.fsum(idle.tolist())
-
-
-def _check_routing(problem: RoutingProblem, assignment: Ints) -> None:
-    if assignment.shape != (problem.n_queries,) or assignment.dtype.kind not in "iu":
-        raise ProblemError(
-            f"the routing has shape {assignment.shape} ({assignment.dtype}); it needs one model "
-            f"index for each of {problem.n_queries} queries"
-        )
-    if assignment.min() < 0 or assignment.max() >= problem.n_models:
-        raise ProblemError(
-            f"the routing names models {assignment.min()} to {assignment.max()}; there are "
-            f"models 0 to {problem.n_models - 1}"
-        )
 
 
 def _fractions(vector: Floats) -> list[Fraction]:

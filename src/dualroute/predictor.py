@@ -3,7 +3,17 @@
 from collections.abc import Sequence
 from typing import Protocol, Self, runtime_checkable
 
+from dualroute.errors import TableError
 from dualroute.outcomes import Outcomes
+
+
+def check_history(texts: Sequence[str], outcomes: Outcomes) -> None:
+    """Raise `TableError` unless there is one text for each query with outcomes, at least one."""
+    if len(texts) == 0 or len(texts) != outcomes.n_queries:
+        raise TableError(
+            f"{len(texts)} texts for {outcomes.n_queries} queries with outcomes; give one text "
+            "for each, at least one"
+        )
 
 
 @runtime_checkable

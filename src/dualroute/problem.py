@@ -261,6 +261,19 @@ class RoutingProblem:
         for start in range(0, self.n_queries, _BLOCK):
             yield slice(start, min(start + _BLOCK, self.n_queries))
 
+    def check_routing(self, assignment: Ints, what: str = "routing") -> None:
+        """Raise `ProblemError` unless this is one model index per query, shape ``(n,)``."""
+        if assignment.shape != (self.n_queries,) or assignment.dtype.kind not in "iu":
+            raise ProblemError(
+                f"the {what} has shape {assignment.shape} ({assignment.dtype}); give one model "
+                f"index for each of the {self.n_queries} queries"
+            )
+        if assignment.min() < 0 or assignment.max() >= self.n_models:
+            raise ProblemError(
+                f"the {what} names models {assignment.min()} to {assignment.max()}; there are "
+                f"models 0 to {self.n_models - 1}"
+            )
+
     def value(self, assignment: Ints) -> float:
         """Objective of a routing, minimised, correctly rounded; ``inf`` if a pair is forbidden."""
         taken = at(self.objective, assignment)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from dualroute.arrays import Ints
-from dualroute.errors import OptionError, ProblemError
+from dualroute.errors import OptionError
 from dualroute.problem import Prices, RoutingProblem
 
 
@@ -116,20 +116,9 @@ class SolveOptions:
         ProblemError
             If it has the wrong length or names a model that is not there.
         """
-        start = self.start
-        if start is None:
-            return None
-        if start.shape != (problem.n_queries,) or start.dtype.kind not in "iu":
-            raise ProblemError(
-                f"the start has shape {start.shape} ({start.dtype}); give one model index for "
-                f"each of the {problem.n_queries} queries"
-            )
-        if start.min() < 0 or start.max() >= problem.n_models:
-            raise ProblemError(
-                f"the start names model {start.min()} to {start.max()}; there are models 0 to "
-                f"{problem.n_models - 1}"
-            )
-        return start
+        if self.start is not None:
+            problem.check_routing(self.start, "start")
+        return self.start
 
 
 @dataclass(frozen=True, slots=True, eq=False)

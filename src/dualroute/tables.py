@@ -19,6 +19,7 @@ import re
 import secrets
 import sys
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -790,8 +791,9 @@ def _codes(names: pl.Series) -> tuple[Ints, pl.Series]:
     first = physical.to_frame("code").with_row_index("at").unique("code", keep="first")
     first = first.sort("at")
     # Codes may belong to the whole process and start anywhere.
-    rank = np.zeros(int(first["code"].max()) + 1, np.intp)  # type: ignore[arg-type]
-    rank[first["code"].to_numpy()] = np.arange(first.height)
+    codes = first["code"].to_numpy()
+    rank = np.zeros(int(codes.max()) + 1, np.intp)
+    rank[codes] = np.arange(first.height)
     return rank[physical.to_numpy()], names.gather(first["at"])
 
 
@@ -807,7 +809,7 @@ def _counted(n: int) -> Labels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Table:
+class _Table(ABC):
     """A header, and a way to read some of the columns below it."""
 
     source: str
@@ -830,8 +832,8 @@ class _Table:
             )
         return rows
 
-    def _read(self, wanted: Sequence[str], numbers: Collection[str]) -> _Rows:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self, wanted: Sequence[str], numbers: Collection[str]) -> _Rows: ...
 
     def missing(self, name: str, option: str, known: Sequence[str] | None = None) -> NoReturn:
         known = self.names if known is None else known

@@ -8,6 +8,7 @@ import numpy as np
 
 from dualroute.errors import OptionError, TableError
 from dualroute.outcomes import Outcomes
+from dualroute.predictor import check_history
 
 
 @dataclass(slots=True)
@@ -24,11 +25,7 @@ class Mean:
         TableError
             If the number of texts is not ``outcomes.n_queries``, or is zero.
         """
-        if len(texts) == 0 or len(texts) != outcomes.n_queries:
-            raise TableError(
-                f"{len(texts)} texts for {outcomes.n_queries} queries with outcomes; give one "
-                "text for each, at least one"
-            )
+        check_history(texts, outcomes)
         columns = {}
         for name, grid in outcomes.columns.items():
             mean = grid.mean(axis=0, keepdims=True, dtype=np.float64).astype(grid.dtype)

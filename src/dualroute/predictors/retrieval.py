@@ -12,6 +12,7 @@ from dualroute.arrays import Floats, Ints
 from dualroute.embedding import Embedding, TfidfEmbedding
 from dualroute.errors import OptionError, TableError
 from dualroute.outcomes import Outcomes
+from dualroute.predictor import check_history
 
 # Cosines closer than this are ties: float32 products differ by less with the machine.
 _TIE = 2.0**-20
@@ -78,11 +79,7 @@ class Retrieval:
         TableError
             If the number of texts is not ``outcomes.n_queries``, or is zero.
         """
-        if len(texts) == 0 or len(texts) != outcomes.n_queries:
-            raise TableError(
-                f"{len(texts)} texts for {outcomes.n_queries} queries with outcomes; give one "
-                "text for each, at least one"
-            )
+        check_history(texts, outcomes)
         self._fitted = copy.copy(self.embedding).fit(texts)
         self._stored = np.concatenate(
             [
