@@ -7,7 +7,6 @@ the numbers in the table, not about the floating-point arithmetic that found it.
 """
 
 import math
-import sys
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -15,10 +14,10 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints, at, exact_sum
 from dualroute.problem import Prices, RoutingProblem, regrets
+from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.solver import Solution, Status
 
 PROVED_OPTIMAL = 1e-9
-_UNIT_ROUNDOFF = 2.0**-53
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +117,7 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
     if not infeasible:
         needed = held = math.nan
     if assignment is None:
-        bound = _bound(problem, solution.prices, _fractions(problem.limit))
+        bound = _bound(problem, solution.prices, fractions(problem.limit))
         certificate = Certificate(
             objective=math.inf,
             value=math.inf,
@@ -140,7 +139,7 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
     excess = problem.excess(assignment)
     within = excess <= problem.tolerance * np.abs(problem.limit)
     feasible = bool(within.all()) and value < math.inf
-    limits = _fractions(problem.limit)
+    limits = fractions(problem.limit)
     if feasible:
         # One ulp up covers the single rounding of the excess itself.
         used = [Fraction(float(np.nextafter(e, np.inf))) if e > 0 else 0 for e in excess]
@@ -188,17 +187,13 @@ def gap_parts(
     return math.fsum(regret), math.fsum(idle.tolist())
 
 
-def _fractions(vector: Floats) -> list[Fraction]:
-    return [Fraction(x) for x in vector.tolist()]
-
-
 def _bound(problem: RoutingProblem, prices: Prices | None, limits: list[Fraction]) -> float:
     """The Lagrangian at these prices and limits, rounded down whatever arithmetic did."""
     if prices is None:
         return -math.inf
-    held = sum((p * b for p, b in zip(_fractions(prices.vector), limits, strict=True)), Fraction(0))
-    total = _cheapest_total(problem, prices)
-    return _rounded_down(total - held) if total is not None else -math.inf
+    held = sum((p * b for p, b in zip(fractions(prices.vector), limits, strict=True)), Fraction(0))
+    total = cheapest_total(problem, prices)
+    return rounded_down(total - held) if total is not None else -math.inf
 
 
 def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]:
@@ -208,65 +203,18 @@ def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]
     plays no part. Without a ray, or where the weights leave the range of doubles, nothing is
     known of either.
     """
-    needed = None if ray is None else _cheapest_total(problem.without_objective(), ray)
+    needed = None if ray is None else cheapest_total(problem.without_objective(), ray)
     if ray is None or needed is None:
         return -math.inf, math.inf
     slack = Fraction(problem.tolerance)
     held = sum(
         (
             weight * (limit + slack * abs(limit))
-            for weight, limit in zip(_fractions(ray.vector), _fractions(problem.limit), strict=True)
+            for weight, limit in zip(fractions(ray.vector), fractions(problem.limit), strict=True)
         ),
         Fraction(0),
     )
-    return _rounded_down(needed), -_rounded_down(-held)
-
-
-def _cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
-    r"""A number never above the exact :math:`\sum_i \min_j (f_{ij} + \sum_k p_k u_{kij})`.
-
-    A sum of ``t`` terms, ``t - 1`` of them rounded products, is wrong by at most
-    ``t u / (1 - t u)`` times the sum of magnitudes, ``u`` the unit roundoff (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2002, section 3.1). Twice that is taken off every
-    pair, which also covers the rounding of the magnitudes and of the subtraction, and the
-    smallest normal number for products that underflow; where no row is priced there is nothing
-    to take off. Queries are summed exactly within a block, rounded once per block.
-
-    Returns
-    -------
-    Fraction or None
-        None if a number leaves the range of doubles.
-    """
-    charged = sum(bool(price.any()) for price in prices.values)
-    error = 2.0 * (charged + 3) * _UNIT_ROUNDOFF
-    total, rounded = Fraction(0), Fraction(0)
-    for block in problem.blocks():
-        low = problem.objective[block].astype(np.float64)
-        if charged:
-            forbidden = ~np.isfinite(low)
-            size = np.abs(low)
-            for rows, price in zip(problem.rows, prices.values, strict=True):
-                if price.any():
-                    charge = rows.charge(price, block)
-                    low += charge
-                    size += np.abs(charge)
-            size[forbidden] = 0.0
-            low -= error * size + np.finfo(np.float64).tiny
-        cheapest = low.min(axis=1)
-        partial = exact_sum(cheapest) if np.isfinite(cheapest).all() else math.inf
-        if not math.isfinite(partial):
-            return None
-        total += Fraction(partial)
-        rounded += Fraction(abs(partial))
-    return total - rounded * Fraction(2) ** -53
-
-
-def _rounded_down(number: Fraction) -> float:
-    try:
-        value = float(number)
-    except OverflowError:
-        return -math.inf if number < 0 else sys.float_info.max
-    return value if Fraction(value) <= number else math.nextafter(value, -math.inf)
+    return rounded_down(needed), -rounded_down(-held)
 
 
 def _relative(gap: float, objective: float) -> float:

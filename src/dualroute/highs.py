@@ -26,6 +26,15 @@ _LARGE = 200_000
 _STATUS = highspy.HighsModelStatus
 
 
+class QuietHighs(highspy.Highs):
+    """HiGHS that prints nothing; 1.16 announces itself where its constructor enables callbacks."""
+
+    def enableCallbacks(self) -> None:  # noqa: N802 - HiGHS's name
+        """Silence it first."""
+        self.silent()
+        super().enableCallbacks()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class HighsAnswer:
     """What one run of HiGHS left behind, in unscaled objective units.
@@ -88,8 +97,7 @@ def run_highs(
     OptionError
         If HiGHS refuses an option or the model.
     """
-    model = highspy.Highs()
-    model.silent()
+    model = QuietHighs()
     _set(model, "primal_feasibility_tolerance", 1e-9)
     _set(model, "dual_feasibility_tolerance", 1e-9)
     _set(model, "mip_feasibility_tolerance", 1e-9)

@@ -7,7 +7,7 @@ before a limit is never lost.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -145,6 +145,8 @@ class Solution:
         Wall time.
     iterations
         Passes, nodes or steps: whatever the solver counts.
+    phases
+        Seconds by phase of the search, where the solver tells.
     """
 
     status: Status
@@ -156,6 +158,7 @@ class Solution:
     solver: str = ""
     seconds: float = 0.0
     iterations: int = 0
+    phases: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable

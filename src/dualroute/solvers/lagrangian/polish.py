@@ -17,6 +17,7 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import Cuts, LocalEngine
+from dualroute.highs import QuietHighs
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import Tell
 
@@ -159,8 +160,7 @@ class _Master:
 
     def __init__(self, limit: Floats, n_blocks: int) -> None:
         self._k, self._blocks, self._cuts = limit.size, n_blocks, 0
-        lp = highspy.Highs()
-        lp.silent()
+        lp = QuietHighs()
         lp.setOptionValue("primal_feasibility_tolerance", 1e-10)
         lp.setOptionValue("dual_feasibility_tolerance", 1e-10)
         lp.resetGlobalScheduler(True)
