@@ -18,8 +18,9 @@ from dualroute.solver import Clock, SolveOptions, Status, Termination
 from dualroute.solvers import lagrangian as package
 from dualroute.solvers.lagrangian import Lagrangian
 from dualroute.solvers.lagrangian import core as core_module
-from dualroute.solvers.lagrangian.ascent import ascend
-from dualroute.solvers.lagrangian.polish import Box, polish
+from dualroute.solvers.lagrangian.ascent import Box, ascend, ascend_samples
+from dualroute.solvers.lagrangian.focus import focus, narrowed, whole_focus
+from dualroute.solvers.lagrangian.polish import polish
 from dualroute.solvers.via_highs import Highs
 from dualroute.testing import known_problems, random_problem
 
@@ -52,8 +53,8 @@ def polished(engine, start=None, **changed):
         "ceiling": math.inf,
         "relative": 1e-12,
         "clock": FOREVER,
-        "tell": lambda scaled, value: None,
-        "box": Box(most=1e4, radius=0.1),
+        "box": Box.up_to(1e4, problem.n_rows),
+        "radius": 0.1,
     }
     return polish(engine, start, **{**settings, **changed})
 
@@ -197,7 +198,6 @@ def test_ascent_comes_close_on_continuous_tables():
     climbed = ascend(
         engine,
         np.zeros(problem.n_rows),
-        seed=0,
         clock=FOREVER,
         tell=lambda scaled, value: seen.append(value),
     )
@@ -212,6 +212,66 @@ def test_votes_of_the_polish_name_allowed_models():
     reached = polished(LocalEngine(problem))
     assert reached.votes.shape == (200,)
     assert np.isfinite(problem.value(reached.votes))
+
+
+# Large tables ---------------------------------------------------------------------------------
+
+
+def focused(problem):
+    """The place where a large problem is settled, and the best bound told on the way."""
+    engine = LocalEngine(problem)
+    sampled = ascend_samples(engine, np.zeros(problem.n_rows), seed=0, clock=FOREVER)
+    bounds = []
+    place = focus(
+        engine, sampled.scaled, clock=FOREVER, told=lambda prices, bound: bounds.append(bound)
+    )
+    return place, max(bounds)
+
+
+def test_a_box_of_prices_leaves_few_queries_and_the_same_dual():
+    problem = tight(n=40_000)
+    place, bound = focused(problem)
+    assert place.part is not None
+    assert place.part.free.size < 0.2 * problem.n_queries
+    draw = np.random.default_rng(0)
+    for _ in range(5):
+        scaled = place.box.low + draw.random(problem.n_rows) * (place.box.high - place.box.low)
+        prices = place.engine.prices(scaled)
+        inner = lagrangian(place.engine.problem, prices).value + place.settled_cost
+        assert inner == pytest.approx(lagrangian(problem, prices).value, rel=1e-11)
+    assert bound == pytest.approx(lagrangian(problem, place.prices).value, rel=1e-11)
+
+
+def test_what_a_place_settles_is_part_of_every_routing_of_it():
+    problem = tight(n=40_000)
+    place, _ = focused(problem)
+    base = lagrangian(place.engine.problem, place.prices).assignment
+    inner = narrowed(place, base, 500, seed=0)
+    assert inner.engine.problem.n_queries == 500
+    routing = np.random.default_rng(1).integers(0, 4, 500)
+    whole = inner.whole(routing)
+    assert problem.value(whole) == pytest.approx(
+        inner.engine.problem.value(routing) + inner.settled_cost, rel=1e-12
+    )
+    np.testing.assert_allclose(
+        problem.excess(whole), inner.engine.problem.excess(routing), atol=1e-8
+    )
+
+
+def test_a_small_table_is_its_own_place():
+    problem = tight()
+    everything = whole_focus(LocalEngine(problem), np.zeros(problem.n_rows))
+    assert everything.whole(np.zeros(200, int)).size == 200
+    assert focused(problem)[0].part is None
+
+
+def test_many_queries_are_certified_with_the_bound_of_the_relaxation():
+    # Highs in its place would take minutes; the dual's own certificate tells the quality.
+    problem = tight(n=40_000)
+    solution = Lagrangian(core_pairs=0).solve(problem, SolveOptions())
+    certificate = certify(problem, solution)
+    assert certificate.feasible
+    assert certificate.mip_rel_gap < 1e-6
 
 
 # Contradictions -------------------------------------------------------------------------------

@@ -73,14 +73,39 @@ def _price(
 
 @_compiled
 def _take(
-    taken: Array, j: int, i: int, by_query: bool, objective: Array, usage: Array, load: Array
+    taken: Array,
+    model: Array,
+    first: int,
+    b: int,
+    by_query: bool,
+    objective: Array,
+    usage: Array,
+    load: Array,
 ) -> None:
-    taken[j, 0] += 1.0
-    taken[j, 1] += objective[i, j] if by_query else objective[j, i]
-    if usage.size:
-        taken[j, 2] += usage[i, j] if by_query else usage[j, i]
+    """Add to `taken` what ``b`` queries take on their models; a model of -1 takes nothing."""
+    for t in range(b):
+        if model[t] >= 0:
+            taken[model[t], 0] += 1.0
+    if by_query:
+        for t in range(b):
+            if model[t] >= 0:
+                taken[model[t], 1] += objective[first + t, model[t]]
+        if usage.size:
+            for t in range(b):
+                if model[t] >= 0:
+                    taken[model[t], 2] += usage[first + t, model[t]]
+    else:
+        for t in range(b):
+            if model[t] >= 0:
+                taken[model[t], 1] += objective[model[t], first + t]
+        if usage.size:
+            for t in range(b):
+                if model[t] >= 0:
+                    taken[model[t], 2] += usage[model[t], first + t]
     if load.size:
-        taken[j, 3] += load[i]
+        for t in range(b):
+            if model[t] >= 0:
+                taken[model[t], 3] += load[first + t]
 
 
 @_compiled
@@ -142,10 +167,10 @@ def sweep(
                 model[t] = j if less else model[t]
                 least[t] = cost if less else held
         for t in range(b):
-            j = model[t]
+            best[at + t], second[at + t], chosen[at + t] = least[t], rival[t], model[t]
+        for t in range(b):
             total += least[t]
-            best[at + t], second[at + t], chosen[at + t] = least[t], rival[t], j
-            _take(taken, j, first + t, by_query, objective, usage, load)
+        _take(taken, model, first, b, by_query, objective, usage, load)
     return total
 
 
@@ -246,8 +271,9 @@ def sweep_wide(
         for t in range(b):
             low[at + t], rival[at + t] = lowest[t], second[t]
             high[at + t], chosen[at + t] = highest[t], model[t]
-            if second[t] > highest[t] + margin:
-                _take(taken, model[t], first + t, by_query, objective, usage, load)
+        for t in range(b):
+            model[t] = model[t] if second[t] > highest[t] + margin else -1
+        _take(taken, model, first, b, by_query, objective, usage, load)
 
 
 @_compiled
@@ -325,3 +351,76 @@ def add_exactly(values: Array, pool: Array, words: Array) -> None:
             words[r, word] += a
             words[r, word + 1] += b & np.int64(0xFFFFFFFF)
             words[r, word + 2] += b >> np.int64(32)
+
+
+@_compiled
+def soften(
+    priced: Array,
+    heat: float,
+    row: Array,
+    use: Array,
+    expected: Array,
+    curved: Array,
+) -> float:
+    """Add what drawing models by softmin weights does to use, for some queries.
+
+    Parameters
+    ----------
+    priced
+        Cost of every pair, shape ``(t, m)``.
+    heat
+        Of the softmin, in the same unit.
+    row, use
+        Which of the ``K`` rows each pair uses in each family (-1: none), and how much, shape
+        ``(F, t, m)``.
+    expected
+        Added to, shape ``(K,)``: expected use.
+    curved
+        Added to, shape ``(K, K)``: covariance of use.
+
+    Returns
+    -------
+    float
+        Sum of ``log(sum_j exp((best - priced_j) / heat))``.
+    """
+    n_families, t, m = use.shape
+    total = 0.0
+    weight, mean = np.empty(m), np.zeros(expected.size)
+    seen, touched = np.zeros(expected.size, np.bool_), np.empty(expected.size, np.int64)
+    for i in range(t):
+        best = np.inf
+        for j in range(m):
+            best = min(best, priced[i, j])
+        mass = 0.0
+        for j in range(m):
+            weight[j] = np.exp((best - priced[i, j]) / heat)
+            mass += weight[j]
+        total += np.log(mass)
+        n_touched = 0
+        for j in range(m):
+            share = weight[j] / mass
+            if share <= 1e-14:
+                continue
+            for f in range(n_families):
+                r = row[f, i, j]
+                if r < 0 or use[f, i, j] == 0.0:
+                    continue
+                if not seen[r]:
+                    seen[r] = True
+                    touched[n_touched] = r
+                    n_touched += 1
+                mean[r] += share * use[f, i, j]
+                for g in range(n_families):
+                    s = row[g, i, j]
+                    if s >= 0:
+                        curved[r, s] += share * use[f, i, j] * use[g, i, j]
+        for a in range(n_touched):
+            for b in range(a):
+                product = mean[touched[a]] * mean[touched[b]]
+                curved[touched[a], touched[b]] -= product
+                curved[touched[b], touched[a]] -= product
+            curved[touched[a], touched[a]] -= mean[touched[a]] * mean[touched[a]]
+        for a in range(n_touched):
+            expected[touched[a]] += mean[touched[a]]
+            mean[touched[a]], seen[touched[a]] = 0.0, False
+    return total

@@ -20,7 +20,7 @@ from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums, read_only
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 
 COMPILED_PAIRS = 2**17  # from this size on, importing numba repays itself within one solve
-_CHUNK = 2**15
+_CHUNK = 2**13
 _EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
 _NO_VECTOR, _NO_GRID = np.empty(0), np.empty((0, 0))
 

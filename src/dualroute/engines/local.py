@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
+from dualroute.arrays import Bools, Floats, Ints, at, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 from dualroute.sweep import Chunk, Sweeper, WideChunk, total, used_by
 
@@ -110,6 +110,8 @@ class LocalEngine:
         The problem, in its own units.
     threads
         Most threads of a pass; they change no digit.
+    compiled
+        Whether passes are compiled; by default where the table is large.
     value_scale
         Scaled value per unit of objective.
     row_scale
@@ -118,6 +120,7 @@ class LocalEngine:
 
     problem: RoutingProblem
     threads: int = 1
+    compiled: bool | None = None
     value_scale: float = field(init=False)
     row_scale: Floats = field(init=False)
 
@@ -130,7 +133,7 @@ class LocalEngine:
     @cached_property
     def sweeper(self) -> Sweeper:
         """The passes."""
-        return Sweeper(self.problem, self.threads)
+        return Sweeper(self.problem, self.threads, self.compiled)
 
     @property
     def limit(self) -> Floats:
@@ -160,21 +163,18 @@ class LocalEngine:
         """
         problem, prices = self.problem, self.prices(scaled)
         heat = temperature / (self.value_scale * problem.n_queries)
+        soften = self._soften_compiled if self.sweeper.compiled else self._soften
 
         def visit(chunk: Chunk) -> tuple[float, float, Floats, Floats, int]:
             near = np.flatnonzero(chunk.second - chunk.best < _NEGLIGIBLE * heat)
             if near.size == 0:
                 return chunk.value, 0.0, chunk.use, np.zeros((1, 1)), 0
             queries = chunk.start + near
-            priced = price_pairs(problem, prices, queries)
-            best = chunk.best[near]
-            weights = np.exp((best[:, None] - priced) / heat)
-            mass = weights.sum(axis=1)
-            weights /= mass[:, None]
-            moved = self._expected(queries, weights) - used_by(problem, chunk.chosen[near], queries)
-            softer = -heat * float(np.log(mass).sum())
-            curved = self._spread(queries, weights)
-            return chunk.value, softer, chunk.use + moved, curved, near.size
+            log_mass, expected, curved = soften(
+                queries, price_pairs(problem, prices, queries), heat
+            )
+            moved = expected - used_by(problem, chunk.chosen[near], queries)
+            return chunk.value, -heat * log_mass, chunk.use + moved, curved, near.size
 
         parts = self.sweeper.sweep(prices, visit)
         value = sum(part[0] for part in parts) - float(prices.vector @ problem.limit)
@@ -210,7 +210,11 @@ class LocalEngine:
         """An engine over a random part of the queries, limits scaled by its share."""
         generator = np.random.default_rng(seed)
         queries = np.sort(generator.choice(self.problem.n_queries, size, replace=False))
-        return LocalEngine(self.problem.take(queries), self.threads)
+        return self.over(self.problem.take(queries))
+
+    def over(self, problem: RoutingProblem) -> "LocalEngine":
+        """An engine over some of the queries, whose passes are compiled where this one's are."""
+        return LocalEngine(problem, self.threads, self.sweeper.compiled)
 
     def part(self, scaled: Floats, radius: Floats, margin: float) -> Part:
         """The problem that is left where prices stay within a box.
@@ -243,6 +247,15 @@ class LocalEngine:
         left = problem.take(free, problem.limit - used) if free.size else problem
         return Part(left, free, settled, float(sum(part[1] for part in parts)))
 
+    def restricted(self, free: Ints, base: Ints) -> Part:
+        """The problem of some queries while the others stay as in a routing, shape ``(n,)``."""
+        problem = self.problem
+        kept = np.setdiff1d(np.arange(problem.n_queries), free, assume_unique=True)
+        routed = base[kept]
+        cost = float(at(problem.objective, base)[kept].sum(dtype=np.float64))
+        left = problem.limit - used_by(problem, routed, kept)
+        return Part(problem.take(free, left), free, base, cost)
+
     def core(self, scaled: Floats, threshold: float) -> Bools:
         """Pairs whose reduced cost is at most a threshold, in objective units, ``(n, m)``."""
         prices = self.prices(scaled)
@@ -264,6 +277,32 @@ class LocalEngine:
                 counts = np.count_nonzero(reduced <= threshold, axis=1)
                 sizes[k] += int(counts[counts > 1].sum())
         return sizes
+
+    def _soften(self, queries: Ints, priced: Floats, heat: float) -> tuple[float, Floats, Floats]:
+        """Log-mass, expected use and covariance of use under softmin weights: the definition."""
+        weights = np.exp((priced.min(axis=1, keepdims=True) - priced) / heat)
+        mass = weights.sum(axis=1)
+        weights /= mass[:, None]
+        expected = self._expected(queries, weights)
+        return float(np.log(mass).sum()), expected, self._spread(queries, weights)
+
+    def _soften_compiled(
+        self, queries: Ints, priced: Floats, heat: float
+    ) -> tuple[float, Floats, Floats]:
+        from dualroute import kernels
+
+        problem, shape = self.problem, priced.shape
+        row = np.full((len(problem.rows), *shape), -1, np.int32)
+        use = np.zeros((len(problem.rows), *shape))
+        offset = 0
+        for f, rows in enumerate(problem.rows):
+            pool = part_of(rows.pool, queries)
+            row[f] = np.where(pool >= 0, pool + offset, -1)
+            use[f] = rows.signed(part_of(rows.usage, queries))
+            offset += rows.n_pools
+        expected, curved = np.zeros(problem.n_rows), np.zeros((problem.n_rows, problem.n_rows))
+        log_mass = kernels.soften(priced, heat, row, use, expected, curved)
+        return float(log_mass), expected, curved
 
     def _expected(self, queries: Ints, weights: Floats) -> Floats:
         """Expected use of every row when models are drawn with these weights, ``(K,)``."""

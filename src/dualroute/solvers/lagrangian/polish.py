@@ -19,7 +19,7 @@ from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import Cuts, LocalEngine
 from dualroute.highs import QuietHighs
 from dualroute.solver import Clock
-from dualroute.solvers.lagrangian.ascent import Tell
+from dualroute.solvers.lagrangian.ascent import Box, Tell
 
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
@@ -40,7 +40,8 @@ class Polished:
     upper
         No prices do better than this within the box last used; `inf` before the first master.
     exact
-        Whether `value` meets the upper bound with the box inactive: the LP optimum.
+        Whether `value` meets the upper bound all over the box: with prices inside it, the
+        optimum of the linear relaxation.
     unbounded
         Whether the dual rose above every possible routing: the limits contradict each other.
     late
@@ -61,22 +62,6 @@ class Polished:
     passes: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Box:
-    """Limits on the prices of the master.
-
-    Attributes
-    ----------
-    most
-        Largest scaled price.
-    radius
-        First half-width of the trust region.
-    """
-
-    most: float
-    radius: float
-
-
 def polish(
     engine: LocalEngine,
     start: Floats,
@@ -84,8 +69,9 @@ def polish(
     ceiling: float,
     relative: float,
     clock: Clock,
-    tell: Tell,
     box: Box,
+    radius: float,
+    tell: Tell | None = None,
 ) -> Polished:
     """Climb from good prices to the optimum of the linear relaxation.
 
@@ -99,23 +85,26 @@ def polish(
         A scaled value that no routing exceeds; a dual above it proves infeasibility.
     relative
         Stop when the value is this close to its upper bound, relative to its size.
+    box
+        Where prices may go.
+    radius
+        First half-width of the trust region.
     tell
         Called with the prices and the scaled value of each new best.
-    box
-        How far prices may go.
     """
     n = engine.problem.n_queries
     edges = np.linspace(0, n, min(n, max(32, min(128, n // 16))) + 1).astype(int)
-    best = np.minimum(start, box.most)
+    best = box.clip(start)
+    widest = float((box.high - box.low).max(initial=0.0))
     cuts = engine.cuts(best, edges)
-    value, passes, radius = cuts.value, 1, box.radius
+    value, passes = cuts.value, 1
     master = _Master(engine.limit, edges.size - 1)
     kept: list[Cuts] = [cuts]
     master.add(cuts)
     upper, exact = math.inf, False
     while passes < _MAX_PASSES and not clock.expired and value <= ceiling:
         solved = master.solve(
-            np.maximum(best - radius, 0.0), np.minimum(best + radius, box.most), clock
+            np.maximum(best - radius, box.low), np.minimum(best + radius, box.high), clock
         )
         if solved is None:
             break
@@ -124,13 +113,13 @@ def polish(
         if promise <= max(relative * abs(value), _NOISE):
             # The master is concave: what gains nothing in a box of this width around the best
             # prices gains nothing beyond it either, up to rounding.
-            if radius >= min(box.most, 1.0 + float(best.max(initial=0.0))):
-                exact = not bool((best >= box.most).any())
+            if radius >= min(widest, 1.0 + float(best.max(initial=0.0))):
+                exact = True
                 break
             radius *= 10
             continue
         at_edge = (trial >= best + 0.999 * radius) | (trial <= best - 0.999 * radius)
-        inside = not bool((at_edge & (trial > 0) & (trial < box.most)).any())
+        inside = not bool((at_edge & (trial > box.low) & (trial < box.high)).any())
         cuts = engine.cuts(trial, edges)
         passes += 1
         kept.append(cuts)
@@ -138,9 +127,10 @@ def polish(
         gained = cuts.value - value
         if gained > 0:
             best, value = trial, cuts.value
-            tell(best, value)
+            if tell is not None:
+                tell(best, value)
             if gained >= 0.3 * promise and not inside:
-                radius = min(2 * radius, box.most)
+                radius = min(2 * radius, widest)
         if gained < 0.05 * promise:
             radius = max(0.5 * radius, 1e-9)
     return Polished(
