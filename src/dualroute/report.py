@@ -100,7 +100,7 @@ def limits_table(plan: Plan) -> Table:
     if len(shown) < len(lines):
         title += f" ({len(shown)} of {len(lines)}, broken and dearest first; all in --json)"
     worth = "weight" if plan.certificate.infeasible else "price"
-    table = _table(title, ("limit",), ("use", "", "limit", "slack", worth, "exact excess"))
+    table = ruled_table(title, ("limit",), ("use", "", "limit", "slack", worth, "exact excess"))
     table.add_column("unit", overflow="fold")
     for line in shown:
         table.add_row(
@@ -123,7 +123,7 @@ def limits_table(plan: Plan) -> Table:
 def models_table(plan: Plan) -> Table:
     """Queries, cost and quality per model."""
     lines = plan.per_model()
-    table = _table("Models", ("model",), ("queries", "share", "cost", "mean quality"))
+    table = ruled_table("Models", ("model",), ("queries", "share", "cost", "mean quality"))
     total = sum(line.queries for line in lines)
     for line in sorted(lines, key=lambda line: -line.queries):
         if line.queries:
@@ -151,7 +151,8 @@ def remarks(plan: Plan) -> list[str]:
     return said
 
 
-def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+def ruled_table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+    """A table under a title, words to the left and numbers to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in left:
         table.add_column(heading, overflow="fold")
@@ -241,7 +242,7 @@ def demo_report(demo: Demo) -> Group:
     plan, truth = demo.plan, demo.clairvoyant
     n = plan.outcomes.n_queries
     parts: list[RenderableType] = [Text(demo.workload.note), plan_report(plan)]
-    table = _table(
+    table = ruled_table(
         "The same predictions, other solvers (predicted totals)",
         ("solver",),
         ("predicted quality", "certified gap", "seconds", "stopped on"),

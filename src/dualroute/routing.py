@@ -474,10 +474,16 @@ def _limit(where: str, entry: Any) -> Limit | Restriction:
     return limit
 
 
-def _planned(
-    outcomes: Outcomes, problem: RoutingProblem, claim: Solution, options: SolveOptions
-) -> Plan:
-    """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
+def explained(
+    problem: RoutingProblem, claim: Solution, options: SolveOptions
+) -> tuple[Solution, str]:
+    """Give a claim the prices, or the ray, of the native dual where it has none of its own.
+
+    Returns
+    -------
+    tuple of Solution and str
+        The claim, ready to be certified, and whose prices it has.
+    """
     bound_by = claim.solver
     unexplained = claim.assignment is None and claim.ray is None
     if unexplained or (claim.prices is None and claim.assignment is not None):
@@ -488,6 +494,14 @@ def _planned(
             claim, bound_by = replace(claim, prices=dual.prices), _BOUND_BY
         if unexplained:
             claim = replace(claim, ray=dual.ray)
+    return claim, bound_by
+
+
+def _planned(
+    outcomes: Outcomes, problem: RoutingProblem, claim: Solution, options: SolveOptions
+) -> Plan:
+    """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
+    claim, bound_by = explained(problem, claim, options)
     return Plan(outcomes, problem, claim, certify(problem, claim), bound_by)
 
 
