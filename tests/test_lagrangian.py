@@ -210,8 +210,8 @@ def test_ascent_comes_close_on_continuous_tables():
 def test_votes_of_the_polish_name_allowed_models():
     problem = tight(levels=3)
     reached = polished(LocalEngine(problem))
-    assert reached.votes.shape == (200,)
-    assert np.isfinite(problem.value(reached.votes))
+    assert reached.mix.votes().shape == (200,)
+    assert np.isfinite(problem.value(reached.mix.votes()))
 
 
 # Large tables ---------------------------------------------------------------------------------
@@ -222,9 +222,7 @@ def focused(problem):
     engine = LocalEngine(problem)
     sampled = ascend_samples(engine, np.zeros(problem.n_rows), seed=0, clock=FOREVER)
     bounds = []
-    place = focus(
-        engine, sampled.scaled, clock=FOREVER, told=lambda prices, bound: bounds.append(bound)
-    )
+    place = focus(engine, sampled, clock=FOREVER, told=lambda prices, bound: bounds.append(bound))
     return place, max(bounds)
 
 

@@ -175,6 +175,56 @@ def sweep(
 
 
 @_compiled
+def _widen(
+    width: Array,
+    first: int,
+    b: int,
+    at: int,
+    by_query: bool,
+    objective: Array,
+    usage: Array,
+    load: Array,
+    wide_base: Array,
+    wide_cost: float,
+    wide_charge: Array,
+    wide_rate: Array,
+    wide_extra: Array,
+) -> None:
+    """Write how uncertain the costs are that `_price` writes."""
+    m = wide_base.size
+    if by_query and usage.size:
+        for t in range(b):
+            for j in range(m):
+                width[j, t] = (
+                    wide_base[j]
+                    + wide_cost * abs(objective[first + t, j])
+                    + wide_charge[j] * abs(usage[first + t, j])
+                )
+    else:
+        for j in range(m):
+            shift, price = wide_base[j], 0.0
+            if by_query:
+                for t in range(b):
+                    width[j, t] = shift + wide_cost * abs(objective[first + t, j])
+            else:
+                for t in range(b):
+                    width[j, t] = shift + wide_cost * abs(objective[j, first + t])
+            if usage.size:
+                price = wide_charge[j]
+                for t in range(b):
+                    width[j, t] += price * abs(usage[j, first + t])
+    if load.size:
+        for j in range(m):
+            price = wide_rate[j]
+            for t in range(b):
+                width[j, t] += price * abs(load[first + t])
+    if wide_extra.size:
+        for t in range(b):
+            for j in range(m):
+                width[j, t] += wide_extra[at + t, j]
+
+
+@_compiled
 def sweep_wide(
     start: int,
     stop: int,
@@ -222,36 +272,10 @@ def sweep_wide(
         b = min(_STRIP, stop - first)
         at = first - start
         _price(rows, first, b, at, by_query, objective, base, usage, charge, load, rate, extra)
-        if by_query and usage.size:
-            for t in range(b):
-                for j in range(m):
-                    width[j, t] = (
-                        wide_base[j]
-                        + wide_cost * abs(objective[first + t, j])
-                        + wide_charge[j] * abs(usage[first + t, j])
-                    )
-        else:
-            for j in range(m):
-                shift, price = wide_base[j], 0.0
-                if by_query:
-                    for t in range(b):
-                        width[j, t] = shift + wide_cost * abs(objective[first + t, j])
-                else:
-                    for t in range(b):
-                        width[j, t] = shift + wide_cost * abs(objective[j, first + t])
-                if usage.size:
-                    price = wide_charge[j]
-                    for t in range(b):
-                        width[j, t] += price * abs(usage[j, first + t])
-        if load.size:
-            for j in range(m):
-                price = wide_rate[j]
-                for t in range(b):
-                    width[j, t] += price * abs(load[first + t])
-        if extra.size:
-            for t in range(b):
-                for j in range(m):
-                    width[j, t] += wide_extra[at + t, j]
+        _widen(
+            width, first, b, at, by_query, objective, usage, load,
+            wide_base, wide_cost, wide_charge, wide_rate, wide_extra,
+        )  # fmt: skip
         for t in range(b):
             least[t], model[t] = np.inf, 0
             lowest[t], second[t], highest[t] = np.inf, np.inf, np.inf
@@ -274,6 +298,92 @@ def sweep_wide(
         for t in range(b):
             model[t] = model[t] if second[t] > highest[t] + margin else -1
         _take(taken, model, first, b, by_query, objective, usage, load)
+
+
+@_compiled
+def sign(
+    start: int,
+    stop: int,
+    by_query: bool,
+    objective: Array,
+    base: Array,
+    usage: Array,
+    charge: Array,
+    load: Array,
+    rate: Array,
+    wide_base: Array,
+    wide_cost: float,
+    wide_charge: Array,
+    wide_rate: Array,
+    margin: float,
+    shared: bool,
+    high: Array,
+    signature: Array,
+    reference: Array,
+) -> None:
+    """Give queries that the limits cannot tell apart, wherever costs lie, the same number.
+
+    A query's models in play are those whose lower end is within `margin` of its `high`. Two
+    queries are the same where the same models are in play and these differ alike: in
+    objective, in usage, and in load.
+
+    Parameters
+    ----------
+    start, stop, by_query, objective, base, usage, charge, load, rate
+        As in `sweep`.
+    wide_base, wide_cost, wide_charge, wide_rate, margin, high
+        As in `sweep_wide`.
+    shared
+        Whether all models take `usage` out of one pool, so that only differences matter.
+    signature
+        Written, shape ``(stop - start,)``, uint64: a hash of all that.
+    reference
+        Written: each query's lowest model in play, which differences are taken from.
+    """
+    m = base.size
+    rows, width = np.empty((m, _STRIP)), np.empty((m, _STRIP))
+    nothing = np.empty((0, 0))
+    number = np.empty(1)
+    bits = number.view(np.uint64)
+    for first in range(start, stop, _STRIP):
+        b = min(_STRIP, stop - first)
+        at = first - start
+        _price(rows, first, b, at, by_query, objective, base, usage, charge, load, rate, nothing)
+        _widen(
+            width, first, b, at, by_query, objective, usage, load,
+            wide_base, wide_cost, wide_charge, wide_rate, nothing,
+        )  # fmt: skip
+        for t in range(b):
+            i, ceiling = first + t, high[at + t] + margin
+            code, origin = np.uint64(0xCBF29CE484222325), -1
+            cost_there = use_there = 0.0
+            for j in range(m):
+                if not rows[j, t] - width[j, t] <= ceiling:
+                    continue
+                cost = np.float64(objective[i, j] if by_query else objective[j, i])
+                use = 0.0
+                if usage.size:
+                    use = np.float64(usage[i, j] if by_query else usage[j, i])
+                if origin < 0:
+                    origin, cost_there = j, cost
+                    use_there = use if shared else 0.0
+                code = _mixed(code, np.uint64(j + 1))
+                number[0] = cost - cost_there + 0.0  # no negative zero
+                code = _mixed(code, bits[0])
+                number[0] = use - use_there + 0.0
+                code = _mixed(code, bits[0])
+                if load.size:
+                    number[0] = load[i] + 0.0
+                    code = _mixed(code, bits[0])
+            signature[at + t], reference[at + t] = code, origin
+
+
+@_compiled
+def _mixed(code: Any, part: Any) -> Any:
+    """Mix 64 further bits into a hash (the multiply and xor-shift of splitmix64)."""
+    code = (code ^ part) * np.uint64(0xBF58476D1CE4E5B9)
+    code = (code ^ (code >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return code ^ (code >> np.uint64(31))
 
 
 @_compiled

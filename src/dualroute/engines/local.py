@@ -4,7 +4,7 @@ The solver's seam: it sends ``K`` prices and gets back ``K``-vectors, ``K x K`` 
 counts, whatever holds the table. The passes themselves are `dualroute.sweep`'s.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from dualroute.arrays import Bools, Floats, Ints, at, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 from dualroute.sweep import Chunk, Sweeper, WideChunk, total, used_by
 
+_GOLDEN = (5**0.5 - 1) / 2
 _HAIR = 1e-15  # of a pair's objective: what rounding may move it by
 _NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 
@@ -94,6 +95,51 @@ class Part:
         """A routing of the free queries, with the settled ones, shape ``(n,)``."""
         routed = self.settled.copy()
         routed[self.free] = assignment
+        return routed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Types:
+    """What is left of a problem in a box of prices, equal queries counted and not repeated.
+
+    Attributes
+    ----------
+    problem
+        One query for each of ``T`` types: what its members would cost and use together beyond
+        one reference model each, whose cost and use are taken off.
+    free
+        The queries that are not settled, shape ``(f,)``.
+    kind
+        Type of each of them.
+    size
+        How many there are of each type, shape ``(T,)``.
+    settled
+        As in `Part`.
+    cost
+        Objective of the settled queries, and of the free ones on their reference models.
+    """
+
+    problem: RoutingProblem
+    free: Ints
+    kind: Ints
+    size: Ints
+    settled: Ints
+    cost: float
+
+    def spread(self, shares: Floats) -> Ints:
+        """A routing in which the members of each type have these shares, ``(T, m)``, rounded.
+
+        Whole numbers per type, rounded at a point that differs from type to type so that what
+        rounding does cancels out over many (systematic sampling).
+        """
+        share = shares / shares.sum(axis=1, keepdims=True)
+        reached = np.cumsum(share, axis=1) * self.size[:, None]
+        reached[:, -1] = self.size
+        point = (np.arange(self.size.size) * _GOLDEN % 1.0)[:, None]
+        counts = np.diff(np.floor(reached + point), axis=1, prepend=0.0).astype(np.intp)
+        models = np.tile(np.arange(share.shape[1], dtype=np.int32), self.size.size)
+        routed = self.settled.copy()
+        routed[self.free[np.argsort(self.kind, kind="stable")]] = np.repeat(models, counts.ravel())
         return routed
 
 
@@ -247,10 +293,81 @@ class LocalEngine:
         left = problem.take(free, problem.limit - used) if free.size else problem
         return Part(left, free, settled, float(sum(part[1] for part in parts)))
 
+    def types(self, scaled: Floats, radius: Floats, margin: float) -> Types:
+        """The same with equal free queries merged; needs `Sweeper.signs`.
+
+        On the box the Lagrangian of the types, plus `Types.cost`, is that of the whole.
+        """
+        problem, prices = self.problem, self.prices(scaled)
+        spread = radius * self.row_scale / self.value_scale
+        sign = self.sweeper.signer(prices, spread, _HAIR, margin)
+        settled = np.empty(problem.n_queries, np.int32)
+
+        def visit(chunk: WideChunk) -> tuple[Ints, Ints, Ints, float, Floats]:
+            settled[chunk.start : chunk.stop] = chunk.chosen
+            signature, reference = sign(chunk)
+            free = np.flatnonzero(~chunk.settled)
+            return chunk.start + free, signature[free], reference[free], chunk.cost, chunk.use
+
+        parts = self.sweeper.sweep_wide(prices, spread, _HAIR, margin, visit)
+        free, signature, reference = (np.concatenate([p[k] for p in parts]) for k in range(3))
+        _, first, kind, size = np.unique(
+            signature, return_index=True, return_inverse=True, return_counts=True
+        )
+        return self._merged(prices, spread, margin, free, kind, first, size, reference, settled,
+                            sum(p[3] for p in parts), total([p[4] for p in parts]))  # fmt: skip
+
+    def _merged(
+        self,
+        prices: Prices,
+        spread: Floats,
+        margin: float,
+        free: Ints,
+        kind: Ints,
+        first: Ints,
+        size: Ints,
+        reference: Ints,
+        settled: Ints,
+        cost: float,
+        used: Floats,
+    ) -> Types:
+        problem = self.problem
+        queries, origin = free[first], reference[first][:, None]
+        weight = size[:, None].astype(np.float64)
+        priced = price_pairs(problem, prices, queries)
+        width = _HAIR * np.abs(problem.objective[queries].astype(np.float64))
+        for rows, each in zip(problem.rows, problem.split(spread), strict=True):
+            width += np.abs(rows.charge(each, queries))
+        width[~np.isfinite(priced)] = 0.0
+        in_play = priced - width <= (priced + width).min(axis=1, keepdims=True) + margin
+        objective = problem.objective[queries].astype(np.float64)
+        objective -= np.take_along_axis(objective, origin, axis=1)
+        rows_left, used_there = [], []
+        for rows in problem.rows:
+            shape = objective.shape
+            usage = np.broadcast_to(part_of(rows.usage, queries), shape).astype(np.float64)
+            there = np.zeros(rows.n_pools)
+            if rows.usage.shape[1] > 1 and np.ptp(rows.pool) == 0 and rows.pool[0, 0] >= 0:
+                usage = usage - np.take_along_axis(usage, origin, axis=1)
+                taken = rows.taken(free, reference).sum(dtype=np.float64)
+                there[rows.pool[0, 0]] = taken
+            rows_left.append(replace(rows, usage=weight * usage))
+            used_there.append(there)
+        limits = problem.split(problem.limit - used - np.concatenate(used_there))
+        left = replace(
+            problem,
+            objective=np.where(in_play, weight * objective, np.inf),
+            rows=tuple(replace(r, limit=b) for r, b in zip(rows_left, limits, strict=True)),
+        )
+        there_cost = float(problem.objective[free, reference].sum(dtype=np.float64))
+        return Types(left, free, kind, size, settled, cost + there_cost)
+
     def restricted(self, free: Ints, base: Ints) -> Part:
         """The problem of some queries while the others stay as in a routing, shape ``(n,)``."""
         problem = self.problem
-        kept = np.setdiff1d(np.arange(problem.n_queries), free, assume_unique=True)
+        others = np.ones(problem.n_queries, bool)
+        others[free] = False
+        kept = np.flatnonzero(others)
         routed = base[kept]
         cost = float(at(problem.objective, base)[kept].sum(dtype=np.float64))
         left = problem.limit - used_by(problem, routed, kept)

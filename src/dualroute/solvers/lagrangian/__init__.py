@@ -19,12 +19,14 @@ from dualroute.rounding import improve
 from dualroute.solver import Clock, Solution, SolveOptions, Termination, attempted
 from dualroute.solvers.lagrangian.ascent import Box, ascend_samples
 from dualroute.solvers.lagrangian.core import search_core
-from dualroute.solvers.lagrangian.focus import Focus, focus, whole_focus
+from dualroute.solvers.lagrangian.focus import Focus, counted, focus, whole_focus
 from dualroute.solvers.lagrangian.held import Held
+from dualroute.solvers.lagrangian.polish import Polished
 
 # Scaled prices: the part of a typical total that a limit is worth.
 _ORDINARY_PRICE = 1e2
 _LARGEST_PRICE = 1e4
+_RECOUNTS = 4
 _CORE_SIZES = (1_000, 4_000, 16_000)
 
 
@@ -131,7 +133,7 @@ def _climb(held: Held, everything: Focus) -> Focus:
     with held.timed("samples"):
         sampled = ascend_samples(engine, everything.scaled, seed=held.options.seed, clock=clock)
     with held.timed("ascent"):
-        place = focus(engine, sampled.scaled, clock=clock, told=held.told("ascent"))
+        place = focus(engine, sampled, clock=clock, told=held.told("ascent"))
     held.passes += sampled.passes + place.passes
     return place
 
@@ -139,19 +141,33 @@ def _climb(held: Held, everything: Focus) -> Focus:
 def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
     """The place at the optimum of the linear relaxation, and the routing its mix votes for."""
     with held.timed("polish"):
+        for _ in range(_RECOUNTS):
+            if place.types is None:
+                break
+            polished, inside = _polish_in_box(held, place, 0.15)
+            everything = held.everything(place)
+            if inside:
+                return everything, place.types.spread(polished.mix.every_share())
+            # A box twice as wide around where the best prices stand.
+            width = place.engine.prices(place.box.high - place.box.low)
+            place = counted(everything, everything.engine.scaled(width))
         if place.part is not None:
-            width = float((place.box.high - place.box.low).max())
-            polished = held.polish(place, place.box, 0.05 * width)
-            at_edge = place.box.edge(polished.scaled, np.zeros_like(polished.scaled))
-            if polished.late or (polished.exact and not at_edge.any()):
-                return place.at(polished.scaled), polished.votes
-            engine = held.engine_of_all(place)
-            place = whole_focus(engine, engine.scaled(held.prices), place.passes)
+            polished, inside = _polish_in_box(held, place, 0.05)
+            if inside or polished.late:
+                return place.at(polished.scaled), polished.mix.votes()
+        place = held.everything(place)
         k = held.problem.n_rows
         polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.1)
-        if (polished.exact and (polished.scaled < _ORDINARY_PRICE).all()) or polished.late:
-            return place.at(polished.scaled), polished.votes
+        solved = polished.exact and (polished.scaled < _ORDINARY_PRICE).all()
         # Prices that run away: the limits contradict each other, or nearly so.
-        if not held.find_ray():
+        if not (solved or polished.late or held.find_ray()):
             polished = held.polish(place, Box.up_to(_LARGEST_PRICE, k), 0.1)
-        return place.at(polished.scaled), polished.votes
+        return place.at(polished.scaled), polished.mix.votes()
+
+
+def _polish_in_box(held: Held, place: Focus, radius: float) -> tuple[Polished, bool]:
+    """Polish in a place's box, from a radius relative to it; whether the optimum is inside."""
+    box = place.box
+    polished = held.polish(place, box, radius * float((box.high - box.low).max()))
+    edge = box.edge(polished.scaled, np.zeros_like(polished.scaled))
+    return polished, polished.exact and not bool(edge.any())

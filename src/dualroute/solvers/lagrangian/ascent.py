@@ -64,6 +64,8 @@ class Ascent:
         That value, scaled; ``-inf`` if no full pass was made.
     gradient
         The smoothed Lagrangian's there, shape ``(K,)``.
+    tied
+        Part of the queries that felt the smoothing at the last temperature.
     passes
         Full-table equivalents spent.
     """
@@ -71,10 +73,33 @@ class Ascent:
     scaled: Floats
     value: float
     gradient: Floats
+    tied: float
     passes: float
 
 
-def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Ascent:
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """Where the ascent on samples ended.
+
+    Attributes
+    ----------
+    scaled
+        Prices in the whole's scale, shape ``(K,)``.
+    moved
+        How far the last sample moved them, shape ``(K,)``: a measure of what sampling gets wrong.
+    tied
+        Part of the last sample's queries that no temperature tells apart.
+    passes
+        Full-table equivalents spent.
+    """
+
+    scaled: Floats
+    moved: Floats
+    tied: float
+    passes: float
+
+
+def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
     """Climb on samples of 2,000, 20,000, ... queries, each from the prices of the last.
 
     Parameters
@@ -85,17 +110,19 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
         Scaled prices to begin with, shape ``(K,)``.
     """
     n = engine.problem.n_queries
-    passes, temperature, scaled = 0.0, _HOTTEST, start
+    passes, temperature, scaled, tied = 0.0, _HOTTEST, start, 0.0
+    moved = np.zeros_like(start)
     size = FIRST_LEVEL
     while size * 4 < n and size < 100 * FIRST_LEVEL and not clock.expired:
         sample = engine.sample(size, seed)
         level = ascend(sample, scaled, hottest=temperature, coldest=1 / size, clock=clock)
         # A sample measures rows and objective by itself; prices go from one to the other.
-        scaled = engine.scaled(sample.prices(level.scaled))
+        reached = engine.scaled(sample.prices(level.scaled))
+        moved, tied, scaled = np.abs(reached - scaled), level.tied, reached
         passes += level.passes * size / n
         temperature = 10 / size  # ties finer than a sample resolves are left to the next
         size *= _GROWTH
-    return Ascent(scaled, -np.inf, np.zeros_like(scaled), passes)
+    return Sampled(scaled, moved, tied, passes)
 
 
 def ascend(
@@ -123,7 +150,7 @@ def ascend(
     """
     box = box or Box.up_to(np.inf, start.size)
     scaled, temperature, passes = box.clip(start), hottest, 0
-    best, best_value, gradient = scaled, -np.inf, np.zeros_like(scaled)
+    best, best_value, gradient, tied = scaled, -np.inf, np.zeros_like(scaled), 0.0
     while temperature >= coldest and not clock.expired:
         here = engine.evaluate(scaled, temperature)
         passes += 1
@@ -156,8 +183,9 @@ def ascend(
             best, best_value, gradient = scaled, here.value, here.gradient
             if tell is not None:
                 tell(best, best_value)
+        tied = here.near_ties / engine.problem.n_queries
         temperature *= _COOLING
-    return Ascent(best, best_value, gradient, float(passes))
+    return Ascent(best, best_value, gradient, tied, float(passes))
 
 
 def newton_step(here: Evaluation, scaled: Floats, box: Box) -> Floats:

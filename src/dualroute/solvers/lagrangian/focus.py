@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dualroute.arrays import Floats, Ints
-from dualroute.engines.local import LocalEngine, Part
+from dualroute.engines.local import LocalEngine, Part, Types
 from dualroute.problem import Prices
 from dualroute.solver import Clock
-from dualroute.solvers.lagrangian.ascent import Ascent, Box, Tell, ascend, newton_step
+from dualroute.solvers.lagrangian.ascent import Ascent, Box, Sampled, Tell, ascend, newton_step
 
 _FROM = 20_000  # queries, below which the whole is small enough
 _MOVES = 5
@@ -24,6 +24,8 @@ _TIED = 0.25
 _MOST_FREE = 0.4
 _MARGIN = 1e-3
 _NEARLY_BINDING = 0.05
+_SAMPLING = 0.03
+_TYPICAL = 1e-2
 
 Told = Callable[[Prices, float], None]
 
@@ -47,6 +49,8 @@ class Focus:
         in the box, in objective units.
     passes
         Whole-table passes spent on the way.
+    types
+        Where the engine's queries are types of equal ones: what they stand for.
     """
 
     engine: LocalEngine
@@ -55,6 +59,7 @@ class Focus:
     box: Box
     margin: float
     passes: float
+    types: Types | None = None
 
     @property
     def prices(self) -> Prices:
@@ -64,10 +69,11 @@ class Focus:
     @property
     def settled_cost(self) -> float:
         """Objective of the settled queries."""
-        return self.part.cost if self.part is not None else 0.0
+        left = self.part or self.types
+        return left.cost if left is not None else 0.0
 
     def whole(self, assignment: Ints) -> Ints:
-        """A routing of the free queries as one of all, shape ``(n,)``."""
+        """A routing of the free queries as one of all, ``(n,)``; not where there are types."""
         return self.part.whole(assignment) if self.part is not None else assignment
 
     def tell(self, told: Told) -> Tell:
@@ -127,27 +133,29 @@ def narrowed(place: Focus, base: Ints, most: int, seed: int) -> Focus:
     return Focus(closer, part, scaled, Box(scaled, scaled), 0.0, place.passes)
 
 
-def focus(engine: LocalEngine, start: Floats, *, clock: Clock, told: Told) -> Focus:
+def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) -> Focus:
     """Climb from good prices to nearly the best, on as few queries as their box leaves open.
 
     Parameters
     ----------
     engine
         Over all queries.
-    start
-        Scaled prices, from samples, shape ``(K,)``.
+    sampled
+        Prices from samples.
     told
         Called with prices and a bound of the whole, in objective units, at each new best.
     """
-    n = engine.problem.n_queries
+    n, start = engine.problem.n_queries, sampled.scaled
     everything = whole_focus(engine, start)
     if n < _FROM:
         return _climbed(everything, 1.0, clock, told)[0]
+    if sampled.tied > _TIED:
+        typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
+        unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
+        return counted(everything, unsure) if engine.sweeper.signs else everything
     temperature = 30.0 / n
     here = engine.evaluate(start, temperature)
     everything.tell(told)(start, here.value)
-    if here.near_ties > _TIED * n:
-        return replace(everything, passes=1.0)
     step = newton_step(here, start, everything.box)
     centre = np.maximum(start + step, 0.0)
     radius = _first_radius(step, centre, here.gradient)
@@ -159,10 +167,7 @@ def focus(engine: LocalEngine, start: Floats, *, clock: Clock, told: Told) -> Fo
         if not 0 < part.free.size < _MOST_FREE * n or clock.expired:
             break
         inner = engine.over(part.problem)
-        box = Box(
-            inner.scaled(engine.prices(centre - radius)),
-            inner.scaled(engine.prices(centre + radius)),
-        )
+        box = _box(engine, inner, centre, radius)
         place = Focus(inner, part, inner.scaled(engine.prices(centre)), box, margin, passes)
         place, gradient = _climbed(place, temperature, clock, told)
         edge = box.edge(place.scaled, gradient)
@@ -172,6 +177,30 @@ def focus(engine: LocalEngine, start: Floats, *, clock: Clock, told: Told) -> Fo
         largest = float(radius.max())
         radius = np.where(edge, np.maximum(4.0 * radius, 0.5 * largest), radius)
     return _climbed(everything.at(centre), temperature, clock, told)[0]
+
+
+def counted(everything: Focus, radius: Floats) -> Focus:
+    """A place where equal queries are counted: tables full of ties shrink to few types there.
+
+    Parameters
+    ----------
+    everything
+        The whole problem, at good prices.
+    radius
+        How far they may be off, in scaled prices, shape ``(K,)``.
+    """
+    engine, centre = everything.engine, everything.scaled
+    types = engine.types(centre, radius, 0.0)
+    inner = engine.over(types.problem)
+    box = _box(engine, inner, centre, radius)
+    at = inner.scaled(engine.prices(centre))
+    return Focus(inner, None, at, box, 0.0, everything.passes + 2.0, types)
+
+
+def _box(engine: LocalEngine, inner: LocalEngine, centre: Floats, radius: Floats) -> Box:
+    """A box given in one engine's scale, in that of another."""
+    low, high = (inner.scaled(engine.prices(centre + s * radius)) for s in (-1.0, 1.0))
+    return Box(low, high)
 
 
 def _climbed(place: Focus, hottest: float, clock: Clock, told: Told) -> tuple[Focus, Floats]:

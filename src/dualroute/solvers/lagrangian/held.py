@@ -14,7 +14,7 @@ from dualroute.problem import Prices, RoutingProblem
 from dualroute.rounding import improve, repair
 from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
 from dualroute.solvers.lagrangian.ascent import Box
-from dualroute.solvers.lagrangian.focus import Focus, Told, narrowed
+from dualroute.solvers.lagrangian.focus import Focus, Told, narrowed, whole_focus
 from dualroute.solvers.lagrangian.polish import Polished, polish
 
 _EXACT = 1e-12
@@ -106,9 +106,12 @@ class Held:
 
         return told
 
-    def engine_of_all(self, place: Focus) -> LocalEngine:
-        """An engine over all queries, whatever the place."""
-        return LocalEngine(self.problem, self.options.threads, place.engine.sweeper.compiled)
+    def everything(self, place: Focus) -> Focus:
+        """The whole problem at the prices held, whatever the place."""
+        if place.part is None and place.types is None:
+            return place
+        engine = LocalEngine(self.problem, self.options.threads, place.engine.sweeper.compiled)
+        return whole_focus(engine, engine.scaled(self.prices), place.passes)
 
     def free_bound(self, engine: LocalEngine) -> float:
         """The bound at prices of zero: every query on its best model, one pass."""
@@ -154,7 +157,9 @@ class Held:
             if place.part is None and place.engine.problem.n_queries <= 5 * _ROUNDED:
                 places = [place]
             else:
-                places = [narrowed(place, wish, _ROUNDED, self.options.seed), place]
+                sizes = (_ROUNDED, 10 * _ROUNDED)
+                places = [narrowed(place, wish, size, self.options.seed) for size in sizes]
+                places.append(place)
             for each in places:
                 problem = each.engine.problem
                 own = wish if each is place else _own(each, place, wish)
@@ -174,7 +179,7 @@ class Held:
             return place
         if not math.isfinite(self.gap):
             return place
-        engine = self.engine_of_all(place)
+        engine = self.everything(place).engine
         scaled = engine.scaled(self.prices)
         reach = self.gap + 1e-12 * abs(self.objective)
         part = engine.part(scaled, np.zeros_like(scaled), reach)

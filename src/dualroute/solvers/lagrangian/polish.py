@@ -10,7 +10,6 @@ value, primal and dual agree, and the master's own duals mix the planes into a f
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import highspy
 import numpy as np
@@ -25,6 +24,47 @@ _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-
 _MAX_PASSES = 400
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
 _MASTER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mix:
+    """A fractional routing: each block's planes with their weights.
+
+    Attributes
+    ----------
+    weights
+        Shape ``(passes, blocks)``; each column sums to 1.
+    cuts
+        The planes.
+    edges
+        Bounds of the blocks of queries.
+    n_models
+        ``m``.
+    """
+
+    weights: Floats
+    cuts: tuple[Cuts, ...]
+    edges: Ints
+    n_models: int
+
+    def shares(self, block: int) -> Floats:
+        """Share of each model in each query of a block, shape ``(queries, m)``."""
+        start, stop = self.edges[block], self.edges[block + 1]
+        tally = np.zeros((stop - start, self.n_models))
+        lines = np.arange(stop - start)
+        # The last planes may have come after the last master.
+        for c in np.flatnonzero(self.weights[:, block] > 1e-12):
+            tally[lines, self.cuts[c].assignment[start:stop]] += self.weights[c, block]
+        return tally
+
+    def every_share(self) -> Floats:
+        """Share of each model in each query, shape ``(n, m)``."""
+        return np.concatenate([self.shares(b) for b in range(self.edges.size - 1)])
+
+    def votes(self) -> Ints:
+        """Model of the largest share of each query, ``(n,)``; ties go to the lowest index."""
+        blocks = range(self.edges.size - 1)
+        return np.concatenate([self.shares(b).argmax(axis=1) for b in blocks])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +86,8 @@ class Polished:
         Whether the dual rose above every possible routing: the limits contradict each other.
     late
         Whether the clock ended it.
-    votes
-        Model with the largest share in the master's mix, shape ``(n,)``.
+    mix
+        The fractional routing that the master's duals make of the planes.
     passes
         Full passes made.
     """
@@ -58,7 +98,7 @@ class Polished:
     exact: bool
     unbounded: bool
     late: bool
-    votes: Ints
+    mix: Mix
     passes: int
 
 
@@ -140,7 +180,7 @@ def polish(
         exact=exact,
         unbounded=value > ceiling,
         late=clock.expired,
-        votes=_votes(master.weights(), kept, edges, engine.problem.n_models),
+        mix=Mix(master.weights(), tuple(kept), edges, engine.problem.n_models),
         passes=passes,
     )
 
@@ -203,18 +243,3 @@ class _Master:
             return share
         shares: Floats = np.abs(np.asarray(solution.row_dual)).reshape(shape)
         return shares
-
-
-def _votes(weights: Floats, kept: list[Cuts], edges: Ints, n_models: int) -> Ints:
-    """Model with the most weight per query; ties go to the lowest index."""
-    n = int(edges[-1])
-    if weights.shape[0] < len(kept):  # the last planes came after the last master
-        weights = np.vstack([weights, np.zeros((len(kept) - weights.shape[0], weights.shape[1]))])
-    votes = np.empty(n, np.int32)
-    for b, (start, stop) in enumerate(pairwise(edges)):
-        tally = np.zeros((stop - start, n_models))
-        lines = np.arange(stop - start)
-        for c in np.flatnonzero(weights[:, b] > 1e-12):
-            tally[lines, kept[c].assignment[start:stop]] += weights[c, b]
-        votes[start:stop] = tally.argmax(axis=1)
-    return votes
