@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dualroute.formulation import Limit, Restriction
     from dualroute.outcomes import Outcomes
     from dualroute.problem import Prices
+    from dualroute.proof import Proof
     from dualroute.routing import Plan
     from dualroute.solver import Progress, SolveOptions
 
@@ -328,10 +329,11 @@ def verify(
     least, most = _objectives(minimize, maximize)
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
     prices: Prices | None = None
+    proof: Proof | None = None
     if is_plan_file(plan):
         with _about(table):
             problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
-        assignment, prices = read_plan(plan, outcomes, problem)
+        assignment, prices, proof = read_plan(plan, outcomes, problem)
     else:
         assignment = read_routing(plan, outcomes, query=query, model=model)
     with _about(table), progress:
@@ -339,6 +341,7 @@ def verify(
             outcomes,
             assignment,
             prices=prices,
+            proof=proof,
             minimize=least,
             maximize=most,
             limits=asked,
