@@ -1,4 +1,4 @@
-"""Trees of prices: the checker's bound is a theorem whatever it is given, and `branch` reaches it."""
+"""Trees of prices: what the checker says is a theorem whatever it is given; `branch` reaches it."""
 
 import json
 import math
