@@ -30,9 +30,13 @@ from dualroute.proof import (
     core_of,
     core_problem,
     find_resolution,
+    find_steps,
+    implied_limits,
     lattice_error,
     least_step,
     lift,
+    rooted,
+    tightened,
     trimmed,
 )
 from dualroute.rigour import fractions
@@ -87,8 +91,12 @@ def trees(draw, problem, *, depth=3):
     optimum = exact_optimum(problem)
     near = 0.0 if optimum is None else float(optimum)
     cutoff = draw(st.sampled_from([near, near + 0.1, near - 0.1, near * 1.5, 1e3, math.inf]))
-    resolution = draw(st.sampled_from([None, 0.1, 0.5, 1.0, 1 / 3, 1e-6, 1e6]))
-    return tree(cutoff, nodes, drawn, rays, resolution)
+    lattice = [0.0, 0.1, 0.5, 1.0, 1 / 3, 1e-6, 1e6]
+    resolution = draw(st.sampled_from(lattice))
+    k = problem.n_rows
+    steps = np.array(draw(st.lists(st.sampled_from(lattice), min_size=k, max_size=k)))
+    proof = tree(cutoff, nodes, drawn, rays, resolution or None)
+    return replace(proof, steps=draw(st.sampled_from([None, steps])))
 
 
 @given(problem=small_problems(sizes=SIZES), data=st.data())
@@ -193,6 +201,8 @@ def test_the_tree_of_the_documentation_proves_the_optimum():
         ({"vectors": np.array([[0.1, 0.0]] * 3)}, "the vectors price 2 limits, and there are 1"),
         ({"vectors": np.array([[0.1], [-0.1], [0.1]])}, "a price is negative or not finite"),
         ({"vectors": np.zeros((2, 1))}, "the vectors are no (V, K) array with a mark for each"),
+        ({"steps": np.ones(2)}, "the steps of usage are not one for each of 1 limits"),
+        ({"steps": np.array([-1.0])}, "a step of usage is negative or not finite"),
     ],
 )
 def test_what_is_no_tree_is_told_with_its_node(change, flaw):
@@ -274,6 +284,30 @@ def test_every_routing_is_near_the_lattice(problem, data):
             assert abs(off) <= error
 
 
+@given(problem=small_problems(sizes=SIZES), data=st.data())
+def test_every_routing_within_the_limits_is_within_those_the_lattice_implies(problem, data):
+    k = problem.n_rows
+    lattice = st.sampled_from([0.0, 1.0, 0.1, 1e-6, 1 / 3, 5e-324])
+    steps = np.array(data.draw(st.lists(lattice, min_size=k, max_size=k)))
+    stated = fractions(problem.limit)
+    implied = implied_limits(problem, stated, steps)
+    for routing in every_routing(problem):
+        excess = exact_excess(problem, routing)
+        if all(e <= 0 for e in excess):
+            for e, b, tight in zip(excess, stated, implied, strict=True):
+                assert b + e <= tight <= b
+
+
+def test_seven_and_a_half_requests_are_seven():
+    rooms = Rows("room", ONE, np.array([7.5, 3.0]), np.array([[0, 1]]))
+    floor = Rows("floor", -np.array([[0.1, 0.3]]), np.array([-2.25]), at_least=True)
+    problem = RoutingProblem(np.ones((9, 2)), (rooms, floor))
+    steps = find_steps(problem)
+    assert steps.tolist() == [1.0, 1.0, 0.1]
+    assert tightened(problem, steps).limit[:2].tolist() == [7.0, 3.0]
+    assert tightened(problem, steps).limit[2] == pytest.approx(-2.3, abs=1e-12)
+
+
 # ---------------------------------------------------------------- branch and bound
 
 
@@ -334,6 +368,20 @@ def gap_like(seed, n=20, m=4, *, tightness=0.8):
     cost = rng.integers(10, 51, (n, m)).astype(float)
     limit = np.full(m, np.floor(tightness * weight.mean() * n / m))
     return RoutingProblem(cost, (Rows("room", weight, limit, np.arange(m)[None, :]),))
+
+
+def test_a_search_that_narrows_proves_the_whole():
+    # A budget and a floor leave few queries open once a good routing is held.
+    rng = np.random.default_rng(5)
+    cost = rng.integers(1, 400, (120, 3)).astype(float)
+    floor = Rows("floor", -rng.random((120, 3)), np.array([-80.0]), at_least=True)
+    problem = RoutingProblem(cost, (floor,))
+    answer = branch(problem, resolution=1.0)
+    assert answer.complete
+    checked = check_proof(problem, answer.proof, fractions(problem.target))
+    assert checked.flaw == checked.short == ""
+    assert checked.bound == answer.bound == problem.value(answer.assignment)
+    assert len(answer.proof.nodes[0].vectors) >= 1
 
 
 def test_an_older_weaker_cutoff_leaves_a_tree_that_still_stands():
@@ -428,7 +476,9 @@ def test_the_proof_of_a_core_lifts_to_the_whole():
 
     objective = problem.value(best)
     step = least_step(problem, objective, resolution)
-    core = core_of(problem, [prices], objective - step)
+    steps = find_steps(problem)
+    assert steps.tolist() == pytest.approx([1e-3, *[1.0] * 6])
+    core = core_of(tightened(problem, steps), [prices], objective - step)
     assert core is not None
     region, pairs = core
     assert region.queries.size < 300
@@ -445,7 +495,8 @@ def test_the_proof_of_a_core_lifts_to_the_whole():
         assert problem.meets_target(best)
         assert problem.value(best) < objective
     cutoff = problem.value(best) - step
-    proof = lift(answer.proof, region.queries, [prices], cutoff=cutoff, resolution=resolution)
+    first = rooted([prices], cutoff=cutoff, resolution=resolution, steps=steps)
+    proof = lift(answer.proof, region.queries, first)
     certificate = certify(problem, replace(solution, assignment=best, proof=proof))
     assert certificate.proof_flaw == ""
     assert certificate.proved_optimal
@@ -459,7 +510,7 @@ def test_prices_alone_may_be_the_whole_proof():
     prices = Prices((np.array([0.4 / 3]),))
     cutoff = lagrangian(problem, prices).value - 1e-9
     assert core_of(problem, [prices], cutoff) is None
-    proof = lift(None, np.empty(0, int), [prices], cutoff=cutoff)
+    proof = lift(None, np.empty(0, int), rooted([prices], cutoff=cutoff))
     assert check_proof(problem, proof).bound == cutoff
 
 

@@ -152,6 +152,8 @@ def _proof(
             if proof.vectors.shape[1] != len(order):
                 return None
             proof = replace(proof, vectors=proof.vectors[:, order])
+            if proof.steps is not None and proof.steps.size == len(order):
+                proof = replace(proof, steps=proof.steps[order])
     query_of = {name: i for i, name in enumerate(names)}
     queries = [query_of.get(name, -1) for name in content["routing"]]
     translated = [index.get(model, -1) if isinstance(model, str) else -1 for model in models]

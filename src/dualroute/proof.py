@@ -76,6 +76,9 @@ class Proof:
         In preorder: a node, then the trees of its children in order.
     resolution
         Objectives are (nearly) multiples of this, in objective units; None if of nothing.
+    steps
+        Shape ``(K,)``: usage is (nearly) a multiple of this, in units of the row; 0 where of
+        nothing, None if nowhere.
     """
 
     cutoff: float
@@ -83,6 +86,7 @@ class Proof:
     rays: Bools
     nodes: tuple[Node, ...]
     resolution: float | None = None
+    steps: Floats | None = None
 
     @property
     def n_leaves(self) -> int:
@@ -98,6 +102,7 @@ class Proof:
             "version": VERSION,
             "cutoff": self.cutoff if math.isfinite(self.cutoff) else None,
             "resolution": self.resolution,
+            "steps": None if self.steps is None else self.steps.tolist(),
             "vectors": self.vectors.tolist(),
             "rays": np.flatnonzero(self.rays).tolist(),
             "nodes": [
@@ -125,6 +130,9 @@ class Proof:
         for name, value in (("cutoff", cutoff), ("resolution", resolution)):
             if value is not None and not _is_number(value):
                 raise TableError(f"the proof's {name} is no number; write the plan again")
+        steps = content.get("steps")
+        if not (steps is None or (isinstance(steps, list) and all(map(_is_number, steps)))):
+            raise TableError("the proof's steps are no list of numbers; write the plan again")
         vectors, rays = content.get("vectors"), content.get("rays")
         nodes = content.get("nodes")
         width = len(vectors[0]) if _is_list(vectors) and vectors else 0
@@ -144,6 +152,7 @@ class Proof:
             rays=weighs,
             nodes=tuple(_node(k, entry) for k, entry in enumerate(nodes)),
             resolution=None if resolution is None else float(resolution),
+            steps=None if steps is None else np.array(steps, np.float64),
         )
 
 
@@ -183,22 +192,32 @@ def _is_indices(values: Any) -> bool:
 def find_resolution(problem: RoutingProblem) -> float | None:
     """The largest decimal step that every objective entry is a multiple of, or None.
 
-    Whole numbers, millionths of a USD: found as the greatest common divisor of the entries in
-    units of the coarsest power of ten that makes a sample of them whole. A proposal only: what
-    it is worth is for `lattice_error` to say.
+    Whole numbers, millionths of a USD. A proposal only: what it is worth is for
+    `lattice_error` to say.
     """
-    sample = problem.objective[:: max(1, problem.n_queries // _SAMPLE)]
+    return _found_step(problem.objective)
+
+
+def find_steps(problem: RoutingProblem) -> Floats:
+    """The same for the usage of every limit, shape ``(K,)``; 0 where there is none."""
+    steps = [np.empty(0)]
+    steps += [np.full(rows.n_pools, _found_step(rows.usage) or 0.0) for rows in problem.rows]
+    return np.concatenate(steps)
+
+
+def _found_step(grid: Floats) -> float | None:
+    """The greatest common divisor of the entries, in the coarsest decimal unit of a sample."""
+    n = grid.shape[0]
+    sample = grid[:: max(1, n // _SAMPLE)]
     decimals = next((d for d in range(_FINEST + 1) if _whole(sample, d) is not None), None)
     if decimals is None:
         return None
     divisor = 0
-    for block in problem.blocks():
-        whole = _whole(problem.objective[block], decimals)
+    for start in range(0, n, _SAMPLE):
+        whole = _whole(grid[start : start + _SAMPLE], decimals)
         if whole is None:
             return None
         divisor = math.gcd(divisor, int(np.gcd.reduce(whole)))
-        if divisor == 1:
-            break
     return divisor / 10.0**decimals if divisor else None
 
 
@@ -218,25 +237,28 @@ def lattice_error(problem: RoutingProblem, resolution: float) -> Fraction | None
     :math:`\sum_i \max_j |f_{ij} - g \, \mathrm{round}(f_{ij} / g)|`, rounded up; 0 for whole
     numbers and ``g = 1``. None if it leaves the range of doubles.
     """
-    mantissa, _ = math.frexp(resolution)
-    bits = (int(mantissa * 2**53) & -int(mantissa * 2**53)).bit_length() - 1
-    exact_up_to = 2.0**bits  # such multiples of the resolution are doubles
+    return _grid_error(problem.objective, resolution, problem.n_queries)
+
+
+def _grid_error(grid: Floats, step: float, n: int) -> Fraction | None:
+    mantissa, _ = math.frexp(step)
+    digits = int(mantissa * 2**53)
+    exact_up_to = float(digits & -digits)  # such multiples of the step are doubles
     total = Fraction(0)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for block in problem.blocks():
-            values = problem.objective[block].astype(np.float64)
-            forbidden = values == np.inf
-            values[forbidden] = 0.0
-            steps = np.rint(values / resolution)
-            nearest = steps * resolution
+        for start in range(0, grid.shape[0], _SAMPLE):
+            values = grid[start : start + _SAMPLE].astype(np.float64)
+            values[values == np.inf] = 0.0
+            multiple = np.rint(values / step)
+            nearest = multiple * step
             error = np.abs(values - nearest)
-            rounded = _ROUNDOFF * np.abs(nearest) * (np.abs(steps) > exact_up_to)
+            rounded = _ROUNDOFF * np.abs(nearest) * (np.abs(multiple) > exact_up_to)
             # Four units cover the roundings of the difference, the product and their sum.
             worst = ((error + rounded) * (1 + 4 * _ROUNDOFF)).max(axis=1)
             if not np.isfinite(worst).all():
                 return None
             total += Fraction(exact_sum(worst)) * (1 + Fraction(2) ** -52)
-    return total
+    return total if grid.shape[0] == n else total * n
 
 
 def least_step(problem: RoutingProblem, objective: float, resolution: float | None = None) -> float:
@@ -271,6 +293,50 @@ def implied_bound(proved: float, resolution: float | None, problem: RoutingProbl
     step = Fraction(resolution)
     least = step * math.ceil((Fraction(proved) - error) / step) - error
     return max(proved, rounded_down(least))
+
+
+def implied_limits(
+    problem: RoutingProblem, limits: Sequence[Fraction], steps: Floats
+) -> list[Fraction]:
+    r"""What limits say where usage is on a lattice: at most 7.5 requests are at most 7.
+
+    Every use is :math:`h k + d` with ``k`` whole and :math:`|d| \le E`, so a use of at most
+    ``b`` is one of at most :math:`h \lfloor (b + E) / h \rfloor + E`. A theorem for any ``h``,
+    as in `implied_bound`.
+
+    Parameters
+    ----------
+    limits
+        ``K`` numbers.
+    steps
+        Shape ``(K,)``; 0 for none.
+    """
+    implied = list(limits)
+    first = 0
+    for rows in problem.rows:
+        errors: dict[float, Fraction | None] = {}
+        for r in range(first, first + rows.n_pools):
+            h = float(steps[r])
+            if h not in errors:
+                errors[h] = _grid_error(rows.usage, h, problem.n_queries) if h > 0 else None
+            error = errors[h]
+            if error is not None:
+                step = Fraction(h)
+                most = step * math.floor((implied[r] + error) / step) + error
+                implied[r] = min(implied[r], most)
+        first += rows.n_pools
+    return implied
+
+
+def tightened(problem: RoutingProblem, steps: Floats) -> RoutingProblem:
+    """The problem with the limits that its lattice implies, and no tolerance on top.
+
+    Its routings are those that keep the problem's `target`, and its relaxation is tighter.
+    """
+    implied = implied_limits(problem, fractions(problem.target), steps)
+    limits = problem.split(np.array([rounded_up(b) for b in implied]))
+    rows = zip(problem.rows, limits, strict=True)
+    return replace(problem, rows=tuple(replace(r, limit=limit) for r, limit in rows), tolerance=0.0)
 
 
 # The rule -----------------------------------------------------------------------------------
@@ -554,7 +620,7 @@ class _Walk:
         self, problem: RoutingProblem, proof: Proof, limits: Sequence[Fraction] | None
     ) -> None:
         self._problem, self._proof = problem, proof
-        self._region = Region.whole(problem, limits)
+        self._limits = fractions(problem.limit) if limits is None else list(limits)
         self._root = _Kept()
         self._least = math.inf
         self._n_short, self._first_short = 0, ""
@@ -588,6 +654,11 @@ class _Walk:
             raise _FlawError(f"the vectors price {vectors.shape[1]} limits, and there are {k}")
         if not (np.isfinite(vectors).all() and (vectors >= 0).all()):
             raise _FlawError("a price is negative or not finite")
+        if proof.steps is not None:
+            if proof.steps.shape != (k,):
+                raise _FlawError(f"the steps of usage are not one for each of {k} limits")
+            if not (np.isfinite(proof.steps).all() and (proof.steps >= 0).all()):
+                raise _FlawError("a step of usage is negative or not finite")
 
     def _next(self, path: _Path) -> Node:
         if self._position == len(self._proof.nodes):
@@ -596,7 +667,11 @@ class _Walk:
         return self._proof.nodes[self._position - 1]
 
     def _walk(self) -> None:
-        stack = [_Task(self._region, allowed_pairs(self._problem), -math.inf, None, self._root)]
+        limits = self._limits
+        if self._proof.steps is not None:
+            limits = implied_limits(self._problem, limits, self._proof.steps)
+        region = Region.whole(self._problem, limits)
+        stack = [_Task(region, allowed_pairs(self._problem), -math.inf, None, self._root)]
         while stack:
             task = stack.pop()
             node = self._next(task.path)
@@ -723,6 +798,8 @@ def core_of(
 
     Parameters
     ----------
+    problem
+        Its limits are kept up to their `target`; `tightened` where it can be.
     prices
         Applied one after the other.
     cutoff
@@ -749,51 +826,60 @@ def core_problem(region: Region, pairs: Bools) -> RoutingProblem:
     return replace(region.problem, objective=open_only, tolerance=0.0)
 
 
-def lift(
-    proof: Proof | None,
-    queries: Ints,
-    prices: Sequence[Prices],
-    *,
-    cutoff: float,
-    resolution: float | None = None,
-) -> Proof:
+def lift(proof: Proof | None, queries: Ints, first: Proof) -> Proof:
     """The proof of a whole problem from that of its core.
 
     Parameters
     ----------
     proof
-        Of the core; None where the prices alone reach the cutoff.
+        Of the core; None where what came first reaches the cutoff.
     queries
         The core's queries, by their numbers in the whole problem.
-    prices
-        What settled the others, in the order applied.
-    cutoff
-        Of the whole problem.
-    resolution
-        Of the whole problem.
+    first
+        What left the core, as `rooted` gives it: one node, with the cutoff and the lattice of
+        the whole problem.
     """
-    first = np.array([one.vector for one in prices], np.float64)
-    rooted = tuple(range(len(prices)))
     if proof is None:
-        return Proof(cutoff, first, np.zeros(len(prices), bool), (Node(rooted),), resolution)
-    vectors = (
-        np.concatenate([first.reshape(len(prices), -1), proof.vectors])
-        if len(prices)
-        else proof.vectors
-    )
+        return first
+    before = len(first.vectors)
     nodes = [
         Node(
-            tuple(v + len(prices) for v in node.vectors),
+            tuple(v + before for v in node.vectors),
             int(queries[node.query]) if node.parts else -1,
             node.parts,
         )
         for node in proof.nodes
     ]
-    nodes[0] = replace(nodes[0], vectors=rooted + nodes[0].vectors)
+    nodes[0] = replace(nodes[0], vectors=first.nodes[0].vectors + nodes[0].vectors)
+    return replace(
+        first,
+        vectors=np.concatenate([first.vectors, proof.vectors]),
+        rays=np.concatenate([first.rays, proof.rays]),
+        nodes=tuple(nodes),
+    )
+
+
+def rooted(
+    prices: Sequence[Prices],
+    *,
+    cutoff: float,
+    resolution: float | None = None,
+    steps: Floats | None = None,
+) -> Proof:
+    """A tree of one node: prices applied to the whole problem, one after the other.
+
+    Parameters
+    ----------
+    prices
+        At least one.
+    steps
+        Those of `tightened`, if the core is of a problem made so.
+    """
     return Proof(
         cutoff=cutoff,
-        vectors=vectors,
-        rays=np.concatenate([np.zeros(len(prices), bool), proof.rays]),
-        nodes=tuple(nodes),
+        vectors=np.array([one.vector for one in prices], np.float64),
+        rays=np.zeros(len(prices), bool),
+        nodes=(Node(tuple(range(len(prices)))),),
         resolution=resolution,
+        steps=steps,
     )

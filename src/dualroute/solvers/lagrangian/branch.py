@@ -12,18 +12,28 @@ import heapq
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import count
 from typing import TypeAlias
 
 import highspy
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints
+from dualroute.arrays import Bools, Floats, Ints, entries
 from dualroute.highs import QuietHighs
-from dualroute.linear import LinearForm, linear_form
+from dualroute.linear import LinearForm, linear_form, use_of
 from dualroute.problem import Prices, RoutingProblem, allowed_pairs
-from dualroute.proof import Node, Proof, Region, implied_bound, least_step, trimmed
-from dualroute.rigour import fractions
+from dualroute.proof import (
+    Node,
+    Proof,
+    Region,
+    core_problem,
+    implied_bound,
+    least_step,
+    lift,
+    trimmed,
+)
+from dualroute.rigour import fractions, rounded_down
 from dualroute.rounding import improve, repair
 from dualroute.solver import Clock, SolveOptions
 
@@ -36,6 +46,9 @@ _RELIABLE = 4  # gains seen before a query's pseudo-cost is believed
 _CANDIDATES = 8
 _PROBE_ITERATIONS = 25
 _ROUND_EVERY = 50
+_WORTH_NARROWING = 64
+_TRY_EVERY = 10
+_MOST_VERTICES = 4096
 _DIGITS = 10  # of a recorded price: costs nothing, and half the file
 
 
@@ -86,7 +99,8 @@ def branch(
     Parameters
     ----------
     problem
-        Its limits are kept up to their `target`.
+        Its limits are kept up to their `target`; pass it through `dualroute.proof.tightened`
+        first where usage is on a lattice.
     prices
         Applied at the root before the first relaxation.
     incumbent
@@ -164,6 +178,8 @@ class _Search:
         self.gains = np.zeros((2, problem.n_queries))
         self.seen = np.zeros((2, problem.n_queries))
         self.step = self._step()
+        self.core: tuple[Region, _Search] | None = None
+        self.settled_at = math.inf  # the objective when the root was last looked at again
 
     # What is held
 
@@ -213,11 +229,45 @@ class _Search:
             if self.clock.expired or self.nodes >= max_nodes:
                 return
             children = self._visit(here)
+            if self.objective < self.settled_at and self._narrow():
+                assert self.core is not None
+                self.core[1].run(prices, max_nodes - self.nodes)
+                return
             for child in children[1:]:
                 heapq.heappush(heap, (child.bound, next(order), child))
             here = children[0] if children else None
             while here is None and heap:
                 here = heapq.heappop(heap)[2]
+
+    def _narrow(self) -> bool:
+        """Start over on the core, once what the root's prices leave open is half of this."""
+        self.settled_at = self.objective
+        region, pairs = self.region, allowed_pairs(self.problem)
+        for v in self.root.vectors:
+            _, left = region.apply(pairs, self.vectors[v], self.reach, ray=self.rays[v])
+            if left is None:
+                return False
+            pairs = left
+        free = np.flatnonzero(pairs.sum(axis=1) > 1)
+        if 2 * free.size > pairs.shape[0] or pairs.shape[0] < _WORTH_NARROWING:
+            return False
+        region, pairs = region.without(pairs, free)
+        offer: Callable[[Ints], None] = lambda routing: self._offered(region, routing)  # noqa: E731
+        search = _Search(
+            core_problem(region, pairs),
+            self.options,
+            self.clock,
+            self.resolution,
+            self.step,
+            offer,
+            self.objective - float(region.offset),
+        )
+        self.core, self.relaxation = (region, search), None
+        self.root = _Grown(None, self.root.bound, 0, [], self.root.vectors)
+        return True
+
+    def _offered(self, region: Region, routing: Ints) -> None:
+        self.take(region.routing(routing))
 
     def _visit(self, node: _Grown) -> list[_Grown]:
         """Relax a node and branch; its open children, the one to dive into first."""
@@ -234,14 +284,17 @@ class _Search:
         relaxed = self._relax(node)
         if node.closed or node.pairs is None:
             return []
-        counts = node.pairs.sum(axis=1)
-        if counts.max() == 1:
-            self._settle(node, node.pairs.argmax(axis=1))
+        pairs = node.pairs
+        if pairs.sum(axis=1).max() == 1:
+            self._settle(node, pairs.argmax(axis=1))
             return []
-        share = relaxed.share if relaxed is not None else np.where(node.pairs, 1.0, 0.0)
-        share = np.where(node.pairs, share, 0.0)
-        if relaxed is not None and self.nodes % _ROUND_EVERY == 1:
-            self._round(node, share)
+        share = np.where(pairs, 1.0, 0.0)
+        if relaxed is not None and relaxed.share is not None:
+            share = np.where(pairs, relaxed.share, 0.0)
+        if relaxed is not None and (self.nodes < _TRY_EVERY or self.nodes % _TRY_EVERY == 0):
+            found = self._near_vertex(share)
+            if not found and self.nodes % _ROUND_EVERY == 1:
+                self._round(node, share)
             if node.bound >= self.reach:
                 node.closed = True
                 return []
@@ -285,6 +338,43 @@ class _Search:
             self._apply(node, self._vector(np.eye(k)[row], True))
             if node.closed:
                 return
+
+    def _near_vertex(self, share: Floats) -> bool:
+        """Try the ways to make a vertex whole: it splits few queries (at most ``K``)."""
+        problem = self.problem
+        routed = share.argmax(axis=1)
+        split = np.flatnonzero(share.max(axis=1) < 1 - _FRACTIONAL)
+        split = split[np.argsort(share[split].max(axis=1), kind="stable")]
+        counts = (share[split] > _FRACTIONAL).sum(axis=1)
+        most = max(1, min(_MOST_VERTICES, 1_000_000 // (problem.n_rows + 1)))
+        split = split[np.cumprod(counts.astype(float)) <= most]
+        rest = np.setdiff1d(np.arange(problem.n_queries), split)
+        use = use_of(problem, routed, rest)[None, :]
+        cost = np.zeros(1)
+        models = np.empty((1, 0), np.intp)
+        for query in split:
+            mine = np.flatnonzero(share[query] > _FRACTIONAL)
+            there = np.full(mine.size, query)
+            taken = np.zeros((mine.size, problem.n_rows))
+            first = 0
+            for rows in problem.rows:
+                pool = entries(rows.pool, there, mine)
+                inside = np.flatnonzero(pool >= 0)
+                taken[inside, first + pool[inside]] = entries(rows.usage, there, mine)[inside]
+                first += rows.n_pools
+            cost = (cost[:, None] + problem.objective[query, mine]).ravel()
+            use = (use[:, None, :] + taken).reshape(cost.size, -1)
+            models = np.column_stack(
+                [np.repeat(models, mine.size, axis=0), np.tile(mine, models.shape[0])]
+            )
+        room = problem.target + 1e-9 * np.abs(problem.target)
+        fits = np.flatnonzero((use <= room).all(axis=1))
+        for k in fits[np.argsort(cost[fits], kind="stable")][:3]:
+            routed[split] = models[k]
+            if self.take(routed.copy()):
+                self.take(improve(problem, routed, self.clock))
+                return True
+        return False
 
     def _round(self, node: _Grown, share: Floats) -> None:
         last = next((v for v in reversed(node.vectors) if not self.rays[v]), None)
@@ -424,14 +514,24 @@ class _Search:
             resolution=self.resolution,
         )
         limits = fractions(self.problem.target)
-        least = min((leaf.bound for leaf in self._open()), default=math.inf)
-        complete = least == math.inf
+        nodes = self.nodes
+        if self.core is None:
+            least = min((leaf.bound for leaf in self._open()), default=math.inf)
+            complete = least == math.inf
+        else:
+            region, search = self.core
+            core = search.answer(interrupted)
+            proof, complete = lift(core.proof, region.queries, proof), core.complete
+            nodes += core.nodes
+            least = core.bound
+            if math.isfinite(least):
+                least = rounded_down(Fraction(least) + region.offset)
         if complete:
             proof, checked = trimmed(self.problem, proof, limits)
             bound, complete = checked.bound, not checked.short
         else:
             bound = implied_bound(min(least, self.cutoff), self.resolution, self.problem)
-        return BranchAnswer(self.incumbent, bound, proof, self.nodes, complete, interrupted)
+        return BranchAnswer(self.incumbent, bound, proof, nodes, complete, interrupted)
 
     def _preorder(self) -> Iterator[Node]:
         stack = [self.root]
