@@ -189,7 +189,7 @@ def _one_lambda_does(plan: Plan) -> bool:
     to about one query.
     """
     certificate, prices = plan.certificate, plan.solution.prices
-    near = certificate.mip_rel_gap <= _NEAR
+    near = certificate.mip_rel_gap <= _NEAR and certificate.proof_nodes is None
     if not (certificate.feasible and near and prices is not None and plan.problem.rows):
         return False
     priced = 0

@@ -43,10 +43,11 @@ _STATUS = highspy.HighsModelStatus
 _FRACTIONAL = 1e-6
 _SOLVES = 3  # of one node's relaxation, each after the last dropped a pair it used
 _RELIABLE = 4  # gains seen before a query's pseudo-cost is believed
-_CANDIDATES = 8
+_CANDIDATES = 4
 _PROBE_ITERATIONS = 25
 _ROUND_EVERY = 50
 _WORTH_NARROWING = 64
+_SHRUNK = 0.7  # of the pairs: worth to start over
 _TRY_EVERY = 10
 _MOST_VERTICES = 4096
 _DIGITS = 10  # of a recorded price: costs nothing, and half the file
@@ -240,7 +241,7 @@ class _Search:
                 here = heapq.heappop(heap)[2]
 
     def _narrow(self) -> bool:
-        """Start over on the core, once what the root's prices leave open is half of this."""
+        """Start over on the core, once what the root's prices leave open is that much less."""
         self.settled_at = self.objective
         region, pairs = self.region, allowed_pairs(self.problem)
         for v in self.root.vectors:
@@ -248,8 +249,10 @@ class _Search:
             if left is None:
                 return False
             pairs = left
-        free = np.flatnonzero(pairs.sum(axis=1) > 1)
-        if 2 * free.size > pairs.shape[0] or pairs.shape[0] < _WORTH_NARROWING:
+        counts = pairs.sum(axis=1)
+        free = np.flatnonzero(counts > 1)
+        left, before = counts[free].sum(), np.count_nonzero(allowed_pairs(self.problem))
+        if left > _SHRUNK * before or pairs.shape[0] < _WORTH_NARROWING:
             return False
         region, pairs = region.without(pairs, free)
         offer: Callable[[Ints], None] = lambda routing: self._offered(region, routing)  # noqa: E731
