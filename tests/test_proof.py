@@ -398,6 +398,40 @@ def test_an_older_weaker_cutoff_leaves_a_tree_that_still_stands():
     assert len(found) > 5
 
 
+@given(problem=small_problems(palettes=ORDINARY), data=st.data())
+def test_a_mutated_proof_proves_at_most_the_exact_optimum(problem, data):
+    proof = branch(problem, resolution=find_resolution(problem)).proof
+    nodes = list(proof.nodes)
+    k = data.draw(st.integers(0, len(nodes) - 1))
+    change = data.draw(st.sampled_from(["gone", "twice", "parts", "part", "bare", "none"]))
+    if change == "gone":
+        del nodes[k]
+    elif change == "twice":
+        nodes.insert(k, nodes[k])
+    elif change == "parts":
+        nodes[k] = replace(nodes[k], parts=nodes[k].parts[::-1])
+    elif change == "part":
+        nodes[k] = replace(nodes[k], parts=tuple(part[1:] for part in nodes[k].parts))
+    elif change == "bare":
+        nodes[k] = replace(nodes[k], vectors=())
+    factor = data.draw(st.sampled_from([1.0, 0.5, 1.001, 3.0]))
+    rays = data.draw(st.sampled_from([proof.rays, ~proof.rays]))
+    raised = proof.cutoff + data.draw(st.sampled_from([0.0, 1e-6, 0.3, 10.0]))
+    resolution = data.draw(st.sampled_from([proof.resolution, 0.25, 7.0]))
+    spoilt = Proof(raised, factor * proof.vectors, rays, tuple(nodes), resolution)
+    # Tighter limits: a theorem about fewer routings.
+    shift = data.draw(st.sampled_from([0.0, 0.5]))
+    limits = [b - Fraction(shift) for b in fractions(problem.limit)]
+    bound = check_proof(problem, spoilt, limits).bound
+    values = [
+        exact_value(problem, routing)
+        for routing in every_routing(problem)
+        if all(e + Fraction(shift) <= 0 for e in exact_excess(problem, routing))
+    ]
+    optimum = min((value for value in values if value is not None), default=None)
+    assert optimum is None or bound == -math.inf or Fraction(bound) <= optimum
+
+
 def test_an_objective_to_beat_is_enough():
     problem = gap_like(1)
     best = branch(problem, resolution=1.0)

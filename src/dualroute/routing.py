@@ -488,7 +488,7 @@ def _planned(
 ) -> Plan:
     """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
     bound_by = claim.solver
-    unexplained = claim.assignment is None and claim.ray is None
+    unexplained = claim.assignment is None and claim.ray is None and claim.proof is None
     if unexplained or (claim.prices is None and claim.assignment is not None):
         native = registry.load("solvers", _BOUND_BY)(core_pairs=0)
         left = replace(options.after(claim.seconds), start=None, progress=None)

@@ -11,7 +11,7 @@ doi:10.1016/j.orl.2004.04.002).
 import heapq
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import count
 from typing import TypeAlias
@@ -47,7 +47,8 @@ _CANDIDATES = 4
 _PROBE_ITERATIONS = 25
 _ROUND_EVERY = 50
 _WORTH_NARROWING = 64
-_SHRUNK = 0.7  # of the pairs: worth to start over
+_YOUNG = 200
+_SHRUNK, _SHRUNK_MUCH = 0.7, 0.2  # of the pairs: worth to start over
 _TRY_EVERY = 10
 _MOST_VERTICES = 4096
 _DIGITS = 10  # of a recorded price: costs nothing, and half the file
@@ -252,7 +253,9 @@ class _Search:
         counts = pairs.sum(axis=1)
         free = np.flatnonzero(counts > 1)
         left, before = counts[free].sum(), np.count_nonzero(allowed_pairs(self.problem))
-        if left > _SHRUNK * before or pairs.shape[0] < _WORTH_NARROWING:
+        # A long search gives up its tree only for much faster nodes.
+        enough = _SHRUNK if self.nodes < _YOUNG else _SHRUNK_MUCH
+        if left > enough * before or pairs.shape[0] < _WORTH_NARROWING:
             return False
         region, pairs = region.without(pairs, free)
         offer: Callable[[Ints], None] = lambda routing: self._offered(region, routing)  # noqa: E731
@@ -294,7 +297,7 @@ class _Search:
         share = np.where(pairs, 1.0, 0.0)
         if relaxed is not None and relaxed.share is not None:
             share = np.where(pairs, relaxed.share, 0.0)
-        if relaxed is not None and (self.nodes < _TRY_EVERY or self.nodes % _TRY_EVERY == 0):
+        if relaxed is not None and (self.nodes < _TRY_EVERY or self.nodes % _TRY_EVERY == 1):
             found = self._near_vertex(share)
             if not found and self.nodes % _ROUND_EVERY == 1:
                 self._round(node, share)
@@ -507,17 +510,21 @@ class _Search:
     # The answer
 
     def answer(self, interrupted: bool) -> BranchAnswer:
+        number: dict[int, int] = {}  # of the vectors, many of which were only tried
+        nodes = [
+            replace(node, vectors=tuple(number.setdefault(v, len(number)) for v in node.vectors))
+            for node in self._preorder()
+        ]
+        vectors = [self.vectors[v] for v in number]
         proof = Proof(
             cutoff=self.cutoff,
-            vectors=np.array(self.vectors, np.float64).reshape(
-                len(self.vectors), self.problem.n_rows
-            ),
-            rays=np.array(self.rays, bool),
-            nodes=tuple(self._preorder()),
+            vectors=np.array(vectors, np.float64).reshape(len(vectors), self.problem.n_rows),
+            rays=np.array([self.rays[v] for v in number], bool),
+            nodes=tuple(nodes),
             resolution=self.resolution,
         )
         limits = fractions(self.problem.target)
-        nodes = self.nodes
+        relaxed = self.nodes
         if self.core is None:
             least = min((leaf.bound for leaf in self._open()), default=math.inf)
             complete = least == math.inf
@@ -525,7 +532,7 @@ class _Search:
             region, search = self.core
             core = search.answer(interrupted)
             proof, complete = lift(core.proof, region.queries, proof), core.complete
-            nodes += core.nodes
+            relaxed += core.nodes
             least = core.bound
             if math.isfinite(least):
                 least = rounded_down(Fraction(least) + region.offset)
@@ -534,7 +541,7 @@ class _Search:
             bound, complete = checked.bound, not checked.short
         else:
             bound = implied_bound(min(least, self.cutoff), self.resolution, self.problem)
-        return BranchAnswer(self.incumbent, bound, proof, nodes, complete, interrupted)
+        return BranchAnswer(self.incumbent, bound, proof, relaxed, complete, interrupted)
 
     def _preorder(self) -> Iterator[Node]:
         stack = [self.root]
