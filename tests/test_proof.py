@@ -134,6 +134,9 @@ def test_a_narrowed_region_proves_the_same(problem, data):
             for rows in problem.rows
         ),
     )
+    if data.draw(st.booleans()):  # the same numbers, held as a floor holds them
+        turned = (replace(rows, usage=-rows.usage, sign=-rows.sign) for rows in padded.rows)
+        padded = replace(padded, rows=tuple(turned))
     proof = data.draw(trees(problem))
     shifted = replace(proof, cutoff=proof.cutoff + 40.0)
     bound = check_proof(padded, shifted).bound
@@ -374,7 +377,7 @@ def test_a_search_that_narrows_proves_the_whole():
     # A budget and a floor leave few queries open once a good routing is held.
     rng = np.random.default_rng(5)
     cost = rng.integers(1, 400, (120, 3)).astype(float)
-    floor = Rows("floor", -rng.random((120, 3)), np.array([-80.0]), at_least=True)
+    floor = Rows("floor", rng.random((120, 3)), np.array([-80.0]), at_least=True, sign=-1.0)
     problem = RoutingProblem(cost, (floor,))
     answer = branch(problem, resolution=1.0)
     assert answer.complete
@@ -494,7 +497,7 @@ def batch(n=3000, m=6, seed=0):
     rng = np.random.default_rng(seed)
     quality = np.round(rng.random((n, m)) * np.linspace(0.6, 1.0, m), 3)
     cost = np.round(1e-3 * rng.random((n, m)) * 4.0 ** np.arange(m), 6)
-    floor = Rows("floor", -quality, np.array([-0.7 * n]), at_least=True)
+    floor = Rows("floor", quality, np.array([-0.7 * n]), at_least=True, sign=-1.0)
     capacity = Rows("capacity", ONE, np.full(m, 1.5 * n / m), np.arange(m)[None, :])
     return RoutingProblem(cost, (floor, capacity))
 

@@ -463,8 +463,8 @@ class Region:
         cost = exact_sum(problem.objective[gone, models])
         used: list[Floats] = [np.empty(0)]
         for rows in problem.rows:
-            usage, pool = (entries(grid, gone, models) for grid in (rows.usage, rows.pool))
-            used.append(exact_sums(usage, pool, rows.n_pools))
+            pool = entries(rows.pool, gone, models)
+            used.append(exact_sums(rows.taken(gone, models), pool, rows.n_pools))
         # One ulp covers the single rounding of a sum; an empty one is 0 exactly.
         below = [
             Fraction(math.nextafter(u, -math.inf)) if u else Fraction(0)

@@ -366,7 +366,7 @@ class _Search:
             for rows in problem.rows:
                 pool = entries(rows.pool, there, mine)
                 inside = np.flatnonzero(pool >= 0)
-                taken[inside, first + pool[inside]] = entries(rows.usage, there, mine)[inside]
+                taken[inside, first + pool[inside]] = rows.taken(there, mine)[inside]
                 first += rows.n_pools
             cost = (cost[:, None] + problem.objective[query, mine]).ravel()
             use = (use[:, None, :] + taken).reshape(cost.size, -1)
