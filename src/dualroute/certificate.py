@@ -2,8 +2,9 @@
 
 Nothing a solver says is believed. The objective and every limit's use are sums rounded once
 (Shewchuk's exact summation), and the bound is the Lagrangian at the claimed prices with a
-proven rounding error taken off, so that "no routing is better than this" is a theorem about
-the numbers in the table, not about the floating-point arithmetic that found it.
+proven rounding error taken off, or what a tree of prices adds to it (`dualroute.proof`), so that
+"no routing is better than this" is a theorem about the numbers in the table, not about the
+floating-point arithmetic that found it.
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints, at, exact_sum
 from dualroute.problem import Prices, RoutingProblem, regrets
+from dualroute.proof import check_proof
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.solver import Solution, Status
 
@@ -43,15 +45,22 @@ class Certificate:
         Use of each limit and use minus limit, each rounded once; one ``(r_k,)`` array per
         family of rows, in its unit; empty if there is no routing.
     regret, idle
-        The two parts of the gap, both at least 0 up to rounding: what queries pay above their
-        cheapest model at the prices, and the priced slack of the limits.
+        The two parts of the gap at the prices, both at least 0 up to rounding: what queries pay
+        above their cheapest model, and the priced slack of the limits. A tree may close more.
     infeasible
         Whether it is proved that no routing keeps the limits.
     needed, held
         The proof, where there is one: weighted by the ray, every routing uses at least
-        `needed` of the limits, and they hold `held` together; NaN otherwise.
+        `needed` of the limits, and they hold `held` together; NaN otherwise, also where a tree
+        of weights proves it.
     verdict
         The same in words.
+    proof_nodes, proof_leaves
+        Size of the tree of prices that the bound rests on; None where it rests on the prices
+        alone.
+    proof_flaw
+        Why a claimed tree is none, with the path of the node; empty if it is one. It then
+        counts for nothing.
     """
 
     objective: float
@@ -66,6 +75,9 @@ class Certificate:
     needed: float
     held: float
     verdict: str
+    proof_nodes: int | None = None
+    proof_leaves: int | None = None
+    proof_flaw: str = ""
 
     @property
     def gap(self) -> float:
@@ -91,7 +103,8 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
     problem
         What was to be solved; its `tolerance` is the feasibility tolerance.
     solution
-        A claim: any of a routing, prices and a ray. They may come from different sources.
+        A claim: any of a routing, prices, a ray and a proof. They may come from different
+        sources.
 
     Returns
     -------
@@ -117,11 +130,11 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
     if not infeasible:
         needed = held = math.nan
     if assignment is None:
-        bound = _bound(problem, solution.prices, fractions(problem.limit))
+        limits = fractions(problem.limit)
         certificate = Certificate(
             objective=math.inf,
             value=math.inf,
-            bound=math.inf if infeasible else bound,
+            bound=math.inf if infeasible else _bound(problem, solution.prices, limits),
             feasible=False,
             use=(),
             excess=(),
@@ -132,7 +145,7 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
             held=held,
             verdict="",
         )
-        return replace(certificate, verdict=_verdict(problem, certificate, solution))
+        return _told(problem, _with_tree(problem, certificate, solution, limits), solution)
 
     problem.check_routing(assignment)
     value = problem.value(assignment)
@@ -159,7 +172,47 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
         held=held,
         verdict="",
     )
-    return replace(certificate, verdict=_verdict(problem, certificate, solution))
+    return _told(problem, _with_tree(problem, certificate, solution, limits), solution)
+
+
+def _with_tree(
+    problem: RoutingProblem,
+    certificate: Certificate,
+    solution: Solution,
+    limits: list[Fraction],
+) -> Certificate:
+    """What a claimed tree of prices adds: a higher bound, or that no routing keeps the limits."""
+    proof = solution.proof
+    if proof is None or certificate.infeasible:
+        return certificate
+    if proof.cutoff == math.inf and not certificate.feasible:
+        limits = _ceilings(problem)  # it claims that nothing keeps the limits, within tolerance
+    checked = check_proof(problem, proof, limits)
+    if checked.flaw:
+        return replace(certificate, proof_flaw=checked.flaw)
+    if not checked.bound > certificate.bound:
+        return certificate
+    return replace(
+        certificate,
+        bound=checked.bound,
+        infeasible=checked.bound == math.inf,
+        proof_nodes=checked.nodes,
+        proof_leaves=checked.leaves,
+    )
+
+
+def _told(problem: RoutingProblem, certificate: Certificate, solution: Solution) -> Certificate:
+    """The certificate with its verdict."""
+    verdict = _verdict(problem, certificate, solution)
+    if certificate.proof_nodes is not None:
+        verdict += f", by a tree of {_counted(certificate.proof_nodes, 'node')}"
+    if certificate.proof_flaw:
+        verdict += f"; the tree that came with it proves nothing: {certificate.proof_flaw}"
+    return replace(certificate, verdict=verdict)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def gap_parts(
@@ -206,15 +259,20 @@ def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]
     needed = None if ray is None else cheapest_total(problem.without_objective(), ray)
     if ray is None or needed is None:
         return -math.inf, math.inf
-    slack = Fraction(problem.tolerance)
     held = sum(
         (
-            weight * (limit + slack * abs(limit))
-            for weight, limit in zip(fractions(ray.vector), fractions(problem.limit), strict=True)
+            weight * limit
+            for weight, limit in zip(fractions(ray.vector), _ceilings(problem), strict=True)
         ),
         Fraction(0),
     )
     return rounded_down(needed), -rounded_down(-held)
+
+
+def _ceilings(problem: RoutingProblem) -> list[Fraction]:
+    """The limits with all of the tolerance, exactly."""
+    slack = Fraction(problem.tolerance)
+    return [limit + slack * abs(limit) for limit in fractions(problem.limit)]
 
 
 def _relative(gap: float, objective: float) -> float:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dualroute.formulation import Limit, Restriction
     from dualroute.outcomes import Outcomes
     from dualroute.problem import Prices
+    from dualroute.proof import Proof
     from dualroute.routing import Plan
     from dualroute.solver import Progress, SolveOptions
 
@@ -340,10 +341,11 @@ def verify(
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
     prices: Prices | None = None
+    proof: Proof | None = None
     if is_plan_file(plan):
         with _about(table):
             problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
-        assignment, prices = read_plan(plan, outcomes, problem)
+        assignment, prices, proof = read_plan(plan, outcomes, problem)
     else:
         assignment = read_routing(plan, outcomes, query=query, model=model)
     with _about(table), progress:
@@ -351,6 +353,7 @@ def verify(
             outcomes,
             assignment,
             prices=prices,
+            proof=proof,
             minimize=least,
             maximize=most,
             limits=asked,

@@ -70,12 +70,15 @@ def certificate_table(plan: Plan) -> Table:
     if math.isfinite(certificate.bound):
         which = "at most" if problem.maximize else "at least"
         bound = number(plan.certified_bound)
-        table.add_row(
-            "certified bound", f"{bound}  (any routing: {which}; prices: {plan.bound_by})"
-        )
+        by = f"prices: {plan.bound_by}"
+        if certificate.proof_nodes is not None:
+            by = f"by a tree of {certificate.proof_nodes} nodes, {certificate.proof_leaves} leaves"
+        table.add_row("certified bound", f"{bound}  (any routing: {which}; {by})")
     if certificate.feasible and math.isfinite(certificate.gap):
         relative = f"{certificate.mip_rel_gap:.2e} of the objective"
         split = f"regret {number(certificate.regret)} + idle limits {number(certificate.idle)}"
+        if certificate.proof_nodes is not None:
+            split += " at the prices"
         table.add_row("gap", f"{number(certificate.gap)}  ({relative}; {split})")
     if math.isfinite(plan.best_bound):
         table.add_row("solver's own bound", f"{number(plan.best_bound)}  (a claim)")
@@ -99,7 +102,8 @@ def limits_table(plan: Plan) -> Table:
     title = "Limits"
     if len(shown) < len(lines):
         title += f" ({len(shown)} of {len(lines)}, broken and dearest first; all in --json)"
-    worth = "weight" if plan.certificate.infeasible else "price"
+    weighed = plan.certificate.infeasible and plan.certificate.proof_nodes is None
+    worth = "weight" if weighed else "price"
     table = ruled_table(title, ("limit",), ("use", "", "limit", "slack", worth, "exact excess"))
     table.add_column("unit", overflow="fold")
     for line in shown:
@@ -114,7 +118,7 @@ def limits_table(plan: Plan) -> Table:
             plain(line.unit),
             style="bold red" if line.kept is False else None,
         )
-    meaning = "of the proof, per" if plan.certificate.infeasible else f"{plan.problem.unit} per"
+    meaning = "of the proof, per" if weighed else f"{plan.problem.unit} per"
     table.caption = f"{worth}: {meaning} unit of the limit"
     table.caption_justify = "left"
     return table
@@ -146,7 +150,7 @@ def remarks(plan: Plan) -> list[str]:
     said = []
     if _one_lambda_does(plan):
         said.append("No capacity binds: a single calibrated lambda does as well here.")
-    if plan.certificate.infeasible:
+    if plan.certificate.infeasible and plan.certificate.proof_nodes is None:
         said.append(_contradiction(plan))
     return said
 
@@ -186,7 +190,7 @@ def _one_lambda_does(plan: Plan) -> bool:
     to about one query.
     """
     certificate, prices = plan.certificate, plan.solution.prices
-    near = certificate.mip_rel_gap <= _NEAR
+    near = certificate.mip_rel_gap <= _NEAR and certificate.proof_nodes is None
     if not (certificate.feasible and near and prices is not None and plan.problem.rows):
         return False
     priced = 0

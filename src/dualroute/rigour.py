@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from dualroute.arrays import Floats, exact_sum
+from dualroute.arrays import Floats, Ints, exact_sum
 from dualroute.problem import Prices, RoutingProblem
 
 _UNIT_ROUNDOFF = 2.0**-53
@@ -63,3 +63,47 @@ def rounded_down(number: Fraction) -> float:
     except OverflowError:
         return -math.inf if number < 0 else sys.float_info.max
     return value if Fraction(value) <= number else math.nextafter(value, -math.inf)
+
+
+def rounded_up(number: Fraction) -> float:
+    """The least double not below a number; infinity above all doubles."""
+    return -rounded_down(-number)
+
+
+def priced_below(
+    problem: RoutingProblem,
+    prices: Prices,
+    part: slice | Ints = slice(None),
+    *,
+    objective: bool = True,
+) -> Floats:
+    r"""Numbers never above the exact :math:`f_{ij} + \sum_k p_k u_{kij}`, shape ``(b, m)``.
+
+    What rounding may do is taken off as in `cheapest_total`; ``inf`` where a pair is not
+    allowed. Where a charge leaves the range of doubles the entry is NaN or ``-inf``, never a
+    number.
+
+    Parameters
+    ----------
+    part
+        Some queries.
+    objective
+        Whether :math:`f` counts; without, a ray weighs usage alone.
+    """
+    low = problem.objective[part].astype(np.float64)
+    forbidden = low == np.inf
+    if not objective:
+        low[~forbidden] = 0.0
+    charged = sum(bool(price.any()) for price in prices.values)
+    if charged == 0:
+        return low
+    size = np.abs(low)
+    for rows, price in zip(problem.rows, prices.values, strict=True):
+        if price.any():
+            charge = rows.charge(price, part)
+            low += charge
+            size += np.abs(charge)
+    size[forbidden] = 0.0
+    low -= 2.0 * (charged + 3) * _UNIT_ROUNDOFF * size + np.finfo(np.float64).tiny
+    low[forbidden] = np.inf
+    return low

@@ -17,6 +17,7 @@ from dualroute.formulation import Limit, Objective, Restriction, formulate
 from dualroute.outcomes import Outcomes
 from dualroute.predictor import Predictor
 from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
+from dualroute.proof import Proof
 from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
 
 _BOUND_BY = "lagrangian"
@@ -163,7 +164,8 @@ class Plan:
         nothing = self.problem.split(np.full(self.problem.n_rows, np.nan))
         uses = self.certificate.use or nothing
         excesses = self.certificate.excess or nothing
-        weights = self.solution.ray if self.certificate.infeasible else self.solution.prices
+        weighed = self.certificate.infeasible and self.certificate.proof_nodes is None
+        weights = self.solution.ray if weighed else self.solution.prices
         prices = weights.values if weights is not None else nothing
         for rows, use, excess, price in zip(self.problem.rows, uses, excesses, prices, strict=True):
             sign = -1.0 if rows.at_least else 1.0
@@ -234,6 +236,9 @@ class Plan:
             "bound_by": self.bound_by,
             "limits": [_plain(line) for line in self.limits()],
             "ray": self._ray(),
+            "proof_nodes": certificate.proof_nodes,
+            "proof_leaves": certificate.proof_leaves,
+            "proof_flaw": certificate.proof_flaw or None,
             "per_model": [_plain(line) for line in self.per_model()],
             "solver": self.solution.solver,
             "seconds": self.solution.seconds,
@@ -245,7 +250,7 @@ class Plan:
     def _ray(self) -> list[dict[str, Any]] | None:
         """The weights that prove infeasibility, where they do."""
         ray = self.solution.ray
-        if ray is None or not self.certificate.infeasible:
+        if ray is None or not math.isfinite(self.certificate.needed):
             return None
         return [
             {"name": rows.name, "pool": rows.labels[r] if rows.labels else "", "weight": weight}
@@ -380,6 +385,7 @@ def verify(
     assignment: Ints,
     *,
     prices: Prices | None = None,
+    proof: Proof | None = None,
     minimize: Objective | None = None,
     maximize: Objective | None = None,
     limits: Sequence[Limit | Restriction] = (),
@@ -397,6 +403,8 @@ def verify(
         The routing, shape ``(n,)``, indices into ``outcomes.models``.
     prices
         Prices that came with it; without them the native solver finds some.
+    proof
+        A tree of prices that came with it; checked like everything else.
 
     Returns
     -------
@@ -422,6 +430,7 @@ def verify(
         termination=Termination.COMPLETED,
         assignment=np.asarray(assignment),
         prices=prices,
+        proof=proof,
         solver=_GIVEN,
     )
     return _planned(outcomes, problem, claim, options or SolveOptions())
@@ -485,7 +494,7 @@ def explained(
         The claim, ready to be certified, and whose prices it has.
     """
     bound_by = claim.solver
-    unexplained = claim.assignment is None and claim.ray is None
+    unexplained = claim.assignment is None and claim.ray is None and claim.proof is None
     if unexplained or (claim.prices is None and claim.assignment is not None):
         native = registry.load("solvers", _BOUND_BY)(core_pairs=0)
         left = replace(options.after(claim.seconds), start=None, progress=None)
