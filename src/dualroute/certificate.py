@@ -8,15 +8,16 @@ floating-point arithmetic that found it.
 """
 
 import math
+import operator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints, at, exact_sum
-from dualroute.problem import Prices, RoutingProblem, regrets
+from dualroute.arrays import Floats, Ints
+from dualroute.problem import Prices, RoutingProblem
 from dualroute.proof import check_proof
-from dualroute.rigour import cheapest_total, fractions, rounded_down
+from dualroute.rigour import cheapest_total, fractions, rounded_down, rounded_up
 from dualroute.solver import Solution, Status
 
 PROVED_OPTIMAL = 1e-9
@@ -124,7 +125,8 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
 
 
 def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
-    assignment = solution.assignment
+    assignment, prices = solution.assignment, solution.prices
+    total = None if prices is None else cheapest_total(problem, prices)
     needed, held = _weighed(problem, solution.ray)
     infeasible = needed > held
     if not infeasible:
@@ -134,7 +136,7 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
         certificate = Certificate(
             objective=math.inf,
             value=math.inf,
-            bound=math.inf if infeasible else _bound(problem, solution.prices, limits),
+            bound=math.inf if infeasible else _bound(prices, total, limits),
             feasible=False,
             use=(),
             excess=(),
@@ -157,13 +159,14 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
         # One ulp up covers the single rounding of the excess itself.
         used = [Fraction(float(np.nextafter(e, np.inf))) if e > 0 else 0 for e in excess]
         limits = [limit + more for limit, more in zip(limits, used, strict=True)]
-    regret, idle = gap_parts(problem, assignment, solution.prices)
+    use = problem.use(assignment)
+    regret, idle = _parts(value, use, excess, prices, total)
     certificate = Certificate(
         objective=value if feasible else math.inf,
         value=value,
-        bound=math.inf if infeasible else _bound(problem, solution.prices, limits),
+        bound=math.inf if infeasible else _bound(prices, total, limits),
         feasible=feasible,
-        use=problem.split(problem.use(assignment)),
+        use=problem.split(use),
         excess=problem.split(excess),
         regret=regret,
         idle=idle,
@@ -221,32 +224,38 @@ def gap_parts(
     r"""Split a routing's distance from its bound into regret and idle limits.
 
     ``value - lagrangian(prices) = sum_i regret_i + sum_k p_k^T slack_k`` for any routing and
-    any prices; both sums are at least 0 when the routing keeps its limits.
+    any prices; both sums are at least 0 when the routing keeps its limits. What is taken off the
+    bound for rounding counts as regret, so that the parts add up to the gap that is printed.
 
     Returns
     -------
     tuple of float
         Total regret, and total priced slack, in objective units; NaN without prices.
     """
-    if prices is None:
-        return math.nan, math.nan
-    regret = [
-        exact_sum(at(regrets(problem, prices, block), assignment[block]))
-        for block in problem.blocks()
-    ]
-    idle = -prices.vector * problem.excess(assignment)
-    if not (np.isfinite(regret).all() and np.isfinite(idle).all()):
-        return math.nan, math.nan
-    return math.fsum(regret), math.fsum(idle.tolist())
+    total = None if prices is None else cheapest_total(problem, prices)
+    value, use = problem.value(assignment), problem.use(assignment)
+    return _parts(value, use, problem.excess(assignment), prices, total)
 
 
-def _bound(problem: RoutingProblem, prices: Prices | None, limits: list[Fraction]) -> float:
+def _parts(
+    value: float, use: Floats, excess: Floats, prices: Prices | None, total: Fraction | None
+) -> tuple[float, float]:
+    """Regret and idle limits, from what the routing and the prices come to."""
+    if prices is None or total is None or not math.isfinite(value):
+        return math.nan, math.nan
+    idle = -prices.vector * excess
+    if not (np.isfinite(idle).all() and np.isfinite(use).all()):
+        return math.nan, math.nan
+    charged = sum(map(operator.mul, fractions(prices.vector), fractions(use)), Fraction(value))
+    return rounded_up(max(charged - total, Fraction(0))), math.fsum(idle.tolist())
+
+
+def _bound(prices: Prices | None, total: Fraction | None, limits: list[Fraction]) -> float:
     """The Lagrangian at these prices and limits, rounded down whatever arithmetic did."""
-    if prices is None:
+    if prices is None or total is None:
         return -math.inf
-    held = sum((p * b for p, b in zip(fractions(prices.vector), limits, strict=True)), Fraction(0))
-    total = cheapest_total(problem, prices)
-    return rounded_down(total - held) if total is not None else -math.inf
+    held = sum(map(operator.mul, fractions(prices.vector), limits), Fraction(0))
+    return rounded_down(total - held)
 
 
 def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]:

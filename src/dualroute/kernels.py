@@ -19,8 +19,8 @@ import numpy as np
 Array: TypeAlias = Any
 
 _STRIP = 64  # queries priced at a time: their costs stay in the first-level cache
-_WORDS = 70  # of 32 bits each: every double's bits, and room for carries
-_BIAS = 1074
+WORDS = 70  # of 32 bits each: every double's bits, and room for carries
+BIAS = 1074
 
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 

@@ -19,7 +19,7 @@ from dualroute.rounding import improve
 from dualroute.solver import Clock, Solution, SolveOptions, Termination, attempted
 from dualroute.solvers.lagrangian.ascent import Box, ascend_samples
 from dualroute.solvers.lagrangian.core import search_core
-from dualroute.solvers.lagrangian.focus import Focus, counted, focus, whole_focus
+from dualroute.solvers.lagrangian.focus import LARGE, Focus, counted, focus, whole_focus
 from dualroute.solvers.lagrangian.held import Held
 from dualroute.solvers.lagrangian.polish import Polished
 
@@ -126,7 +126,8 @@ class Lagrangian:
 def _climb(held: Held, everything: Focus) -> Focus:
     """From prices of zero to nearly the best, and to the place where the rest happens."""
     engine = everything.engine
-    held.told("ascent")(everything.prices, held.free_bound(engine))
+    if engine.problem.n_queries < LARGE or not held.problem.n_rows:
+        held.told("ascent")(everything.prices, held.free_bound(engine))
     if not held.problem.n_rows:
         return everything
     clock = replace(held.clock, time_limit=0.5 * held.clock.time_limit)

@@ -18,7 +18,7 @@ from dualroute.problem import Prices
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import Ascent, Box, Sampled, Tell, ascend, newton_step
 
-_FROM = 20_000  # queries, below which the whole is small enough
+LARGE = 20_000  # queries, from which on it pays to look for the few that matter
 _MOVES = 5
 _TIED = 0.25
 _MOST_FREE = 0.4
@@ -147,7 +147,7 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
     """
     n, start = engine.problem.n_queries, sampled.scaled
     everything = whole_focus(engine, start)
-    if n < _FROM:
+    if n < LARGE:
         return _climbed(everything, 1.0, clock, told)[0]
     if sampled.tied > _TIED:
         typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
