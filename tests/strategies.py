@@ -196,7 +196,7 @@ def exact_excess(problem: RoutingProblem, routing: Ints) -> list[Fraction]:
         of = [-Fraction(float(limit)) for limit in rows.limit]
         for i, j in enumerate(routing):
             if pool(i, j) >= 0:
-                of[int(pool(i, j))] += Fraction(float(usage(i, j)))
+                of[int(pool(i, j))] += Fraction(rows.sign * float(usage(i, j)))
         excess += of
     return excess
 

@@ -445,12 +445,13 @@ def _grouped(
         limit = _times(limit, sizes)
     return Rows(
         name=name,
-        usage=-usage if at_least else usage,
+        usage=usage,
         limit=-limit if at_least else limit,
         pool=codes[:, None] if by else np.zeros((1, 1), np.int32),
         labels=labels,
         unit=outcomes.name_of(column),
         at_least=at_least,
+        sign=-1.0 if at_least else 1.0,
     )
 
 
@@ -481,12 +482,13 @@ def _per_model(
         names = [f"{model}, {by}={group}" for group in groups for model in names]
     return Rows(
         name=name,
-        usage=-usage if at_least else usage,
+        usage=usage,
         limit=(-limit if at_least else limit).ravel(),
         pool=pool,
         labels=tuple(names),
         unit="requests" if column is None else outcomes.name_of(column),
         at_least=at_least,
+        sign=-1.0 if at_least else 1.0,
     )
 
 

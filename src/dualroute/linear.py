@@ -117,7 +117,7 @@ def linear_form(
     k_values: list[Floats] = [np.ones(query.size)]
     start = free.size
     for rows in problem.rows:
-        usage = entries(rows.usage, query, model).astype(np.float64)
+        usage = rows.taken(query, model).astype(np.float64)
         pool = entries(rows.pool, query, model)
         taken = np.flatnonzero((pool >= 0) & (usage != 0))
         k_rows.append(start + pool[taken])
@@ -164,7 +164,7 @@ def use_of(problem: RoutingProblem, assignment: Ints, queries: Ints) -> Floats:
     used: list[Floats] = [np.empty(0)]
     routed = assignment[queries]
     for rows in problem.rows:
-        usage = entries(rows.usage, queries, routed)
+        usage = rows.taken(queries, routed)
         pool = entries(rows.pool, queries, routed)
         used.append(pool_sums(usage, pool, rows.n_pools))
     return np.concatenate(used)

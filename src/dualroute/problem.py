@@ -15,7 +15,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints, at, exact_sum, exact_sums, part_of, read_only
+from dualroute.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    at,
+    entries,
+    exact_sum,
+    exact_sums,
+    part_of,
+    read_only,
+)
 from dualroute.errors import ProblemError
 
 FEASIBILITY_TOLERANCE = 1e-9
@@ -44,7 +54,10 @@ class Rows:
     unit
         The unit in the user's words.
     at_least
-        The user asked for "at least": usage and limit are stored negated, reports turn back.
+        The user asked for "at least": usage and limit count negated, reports turn back.
+    sign
+        What `usage` is multiplied by, 1 or -1: a floor then shares its column with the table
+        instead of holding a negated copy of it. `limit` is never turned.
     """
 
     name: str
@@ -54,9 +67,12 @@ class Rows:
     labels: tuple[str, ...] = ()
     unit: str = ""
     at_least: bool = False
+    sign: float = 1.0
 
     def __post_init__(self) -> None:
         """Validate shapes and numbers, and freeze the arrays."""
+        if self.sign not in (1.0, -1.0):
+            raise ProblemError(f"limit {self.name!r}: sign is {self.sign}; give 1 or -1")
         limit = np.atleast_1d(np.asarray(self.limit, np.float64))
         usage, pool = np.asarray(self.usage), np.asarray(self.pool)
         if usage.dtype not in (np.float32, np.float64):
@@ -84,8 +100,8 @@ class Rows:
             raise ProblemError(
                 f"limit {self.name!r}: {len(self.labels)} labels for {limit.size} pools"
             )
-        if pool.dtype not in (np.int32, np.int64):
-            pool = pool.astype(np.int64)  # room for "no pool" beside the largest number
+        # One integer type, so that one compiled kernel serves all.
+        pool = pool.astype(np.int32, copy=False)
         for name, array in (("usage", usage), ("pool", pool), ("limit", limit)):
             object.__setattr__(self, name, read_only(array))
 
@@ -94,20 +110,30 @@ class Rows:
         """Number of pools, ``r``."""
         return int(self.limit.size)
 
+    def signed(self, values: Floats) -> Floats:
+        """Entries of `usage`, or prices of them, times `sign`."""
+        return values if self.sign > 0 else -values
+
+    def taken(self, queries: Ints, models: Ints) -> Floats:
+        """What pairs ``(queries[t], models[t])`` take, shape ``(t,)``."""
+        return self.signed(entries(self.usage, queries, models))
+
     def charge(self, price: Floats, part: slice | Ints = slice(None)) -> Floats:
         """What usage costs at a price per pool ``(r,)``: a grid, in objective units."""
         # The appended zero is what index -1 reads: a pair outside every pool pays nothing.
-        priced: Floats = np.append(price, 0.0)[part_of(self.pool, part)]
+        priced: Floats = self.signed(np.append(price, 0.0))[part_of(self.pool, part)]
         charged: Floats = priced * part_of(self.usage, part)
         return charged
 
     def use(self, assignment: Ints) -> Floats:
         """What a routing takes out of every pool, each sum correctly rounded, shape ``(r,)``."""
-        return exact_sums(at(self.usage, assignment), at(self.pool, assignment), self.n_pools)
+        taken = self.signed(at(self.usage, assignment))
+        return exact_sums(taken, at(self.pool, assignment), self.n_pools)
 
     def excess(self, assignment: Ints) -> Floats:
         """Use minus limit, computed as one exact sum and rounded once, shape ``(r,)``."""
-        values = np.concatenate([at(self.usage, assignment).astype(np.float64), -self.limit])
+        taken = self.signed(at(self.usage, assignment))
+        values = np.concatenate([taken.astype(np.float64), -self.limit])
         pool = np.concatenate([at(self.pool, assignment), np.arange(self.n_pools)])
         return exact_sums(values, pool, self.n_pools)
 

@@ -184,7 +184,7 @@ def _effects(
     lines = np.arange(b)[:, None]
     padded_load, padded_ceiling = np.append(load, -np.inf), np.append(ceiling, np.inf)
     for rows, offset in _offsets(problem):
-        usage = np.broadcast_to(part_of(rows.usage, block), (b, m))
+        usage = np.broadcast_to(rows.signed(part_of(rows.usage, block)), (b, m))
         pool = np.broadcast_to(part_of(rows.pool, block), (b, m))
         index = np.where(pool >= 0, pool + offset, load.size)
         use_old, row_old = usage[lines, here[:, None]], index[lines, here[:, None]]
@@ -211,7 +211,7 @@ def _moves(problem: RoutingProblem, routed: Ints, query: Ints, model: Ints) -> _
         ):
             pools = entries(rows.pool, query, target)
             index.append(np.where(pools >= 0, pools + offset, problem.n_rows))
-            used.append(entries(rows.usage, query, target))
+            used.append(rows.taken(query, target))
     shape = (len(problem.rows), query.size)
     return _Moves(
         query=query,

@@ -740,7 +740,7 @@ def _use_by_definition(rows: Rows, routing: Ints) -> list[float]:
             grids.append(grid[line, column].item())
         usage, pool = grids
         if pool >= 0:
-            taken[pool].append(usage)
+            taken[pool].append(rows.sign * usage)
     return [math.fsum(numbers) for numbers in taken]
 
 

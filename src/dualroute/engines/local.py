@@ -1,20 +1,21 @@
 """Passes over a table in memory, in scaled units, so that a solver sees numbers near 1.
 
 The solver's seam: it sends ``K`` prices and gets back ``K``-vectors, ``K x K`` matrices and
-counts, whatever holds the table. This engine is the plain numpy pass.
+counts, whatever holds the table. The passes themselves are `dualroute.sweep`'s.
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 
 from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
-from dualroute.linear import use_of
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
+from dualroute.sweep import Chunk, Sweeper, WideChunk, total, used_by
 
-_SURE = 1e-9  # a query whose best model has softmin weight above 1 - this bends nothing
+_HAIR = 1e-15  # of a pair's objective: what rounding may move it by
+_NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +69,35 @@ class Cuts:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What is left of a problem where prices stay within a box: few free queries.
+
+    Attributes
+    ----------
+    problem
+        The free queries, limits less what the settled ones use.
+    free
+        Their numbers in the whole problem, shape ``(f,)``.
+    settled
+        Model of every query at the centre of the box, shape ``(n,)``; right anywhere in the box
+        for those that are not free.
+    cost
+        Objective of the settled queries.
+    """
+
+    problem: RoutingProblem
+    free: Ints
+    settled: Ints
+    cost: float
+
+    def whole(self, assignment: Ints) -> Ints:
+        """A routing of the free queries, with the settled ones, shape ``(n,)``."""
+        routed = self.settled.copy()
+        routed[self.free] = assignment
+        return routed
+
+
+@dataclass(frozen=True, eq=False)
 class LocalEngine:
     """Evaluates the Lagrangian of a problem held in memory.
 
@@ -78,6 +108,8 @@ class LocalEngine:
     ----------
     problem
         The problem, in its own units.
+    threads
+        Most threads of a pass; they change no digit.
     value_scale
         Scaled value per unit of objective.
     row_scale
@@ -85,6 +117,7 @@ class LocalEngine:
     """
 
     problem: RoutingProblem
+    threads: int = 1
     value_scale: float = field(init=False)
     row_scale: Floats = field(init=False)
 
@@ -93,6 +126,11 @@ class LocalEngine:
         problem = self.problem
         object.__setattr__(self, "value_scale", 1.0 / (problem.objective_size * problem.n_queries))
         object.__setattr__(self, "row_scale", 1.0 / problem.row_size)
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """The passes."""
+        return Sweeper(self.problem, self.threads)
 
     @property
     def limit(self) -> Floats:
@@ -110,6 +148,9 @@ class LocalEngine:
     def evaluate(self, scaled: Floats, temperature: float) -> Evaluation:
         """One pass: value, and value, gradient and Hessian of the smoothed Lagrangian.
 
+        Only queries whose two cheapest models are within a few dozen heats of each other feel
+        the smoothing; the others count as they stand.
+
         Parameters
         ----------
         scaled
@@ -119,53 +160,48 @@ class LocalEngine:
         """
         problem, prices = self.problem, self.prices(scaled)
         heat = temperature / (self.value_scale * problem.n_queries)
-        value = soft = 0.0
-        k = problem.n_rows
-        expected, curved = np.zeros(k), np.zeros((k, k))
-        near_ties = 0
-        for block in problem.blocks():
-            priced = price_pairs(problem, prices, block)
-            best = priced.min(axis=1, keepdims=True)
-            weights = np.exp((best - priced) / heat)
-            mass = weights.sum(axis=1, keepdims=True)
-            weights /= mass
-            value += float(best.sum())
-            soft += float(best.sum()) - heat * float(np.log(mass).sum())
-            unsure = np.flatnonzero(weights.max(axis=1) < 1.0 - _SURE)
-            near_ties += unsure.size
-            expected += self._expected(block, weights)
-            if unsure.size:
-                curved += self._spread(block.start + unsure, weights[unsure])
-        idle = float(prices.vector @ problem.limit)
+
+        def visit(chunk: Chunk) -> tuple[float, float, Floats, Floats, int]:
+            near = np.flatnonzero(chunk.second - chunk.best < _NEGLIGIBLE * heat)
+            if near.size == 0:
+                return chunk.value, 0.0, chunk.use, np.zeros((1, 1)), 0
+            queries = chunk.start + near
+            priced = price_pairs(problem, prices, queries)
+            best = chunk.best[near]
+            weights = np.exp((best[:, None] - priced) / heat)
+            mass = weights.sum(axis=1)
+            weights /= mass[:, None]
+            moved = self._expected(queries, weights) - used_by(problem, chunk.chosen[near], queries)
+            softer = -heat * float(np.log(mass).sum())
+            curved = self._spread(queries, weights)
+            return chunk.value, softer, chunk.use + moved, curved, near.size
+
+        parts = self.sweeper.sweep(prices, visit)
+        value = sum(part[0] for part in parts) - float(prices.vector @ problem.limit)
+        expected = total([part[2] for part in parts])
+        curved = sum((part[3] for part in parts), np.zeros((problem.n_rows, problem.n_rows)))
         return Evaluation(
-            value=(value - idle) * self.value_scale,
-            smoothed=(soft - idle) * self.value_scale,
+            value=value * self.value_scale,
+            smoothed=(value + sum(part[1] for part in parts)) * self.value_scale,
             gradient=(expected - problem.limit) * self.row_scale,
             hessian=-curved * np.outer(self.row_scale, self.row_scale) / (heat * self.value_scale),
-            near_ties=near_ties,
+            near_ties=sum(part[4] for part in parts),
         )
 
     def cuts(self, scaled: Floats, edges: Ints) -> Cuts:
         """One pass: a supporting plane per block ``edges[b] .. edges[b + 1]`` of queries."""
-        problem, prices = self.problem, self.prices(scaled)
-        assignment = np.empty(problem.n_queries, np.min_scalar_type(problem.n_models))
-        cost, use = np.empty(edges.size - 1), np.empty((edges.size - 1, problem.n_rows))
-        priced_total = 0.0
-        for b, (start, stop) in enumerate(pairwise(edges)):
-            cost[b], use[b] = 0.0, 0.0
-            for at in range(start, stop, 4096):
-                part = slice(at, min(at + 4096, stop))
-                priced = price_pairs(problem, prices, part)
-                best = priced.argmin(axis=1)
-                assignment[part] = best
-                priced_total += float(np.take_along_axis(priced, best[:, None], 1).sum())
-                taken = np.take_along_axis(problem.objective[part], best[:, None], 1)
-                cost[b] += float(taken.sum(dtype=np.float64))
-            use[b] = use_of(problem, assignment, np.arange(start, stop))
-        value = priced_total - float(prices.vector @ problem.limit)
+        prices = self.prices(scaled)
+        assignment = np.empty(self.problem.n_queries, np.min_scalar_type(self.problem.n_models))
+
+        def visit(chunk: Chunk) -> tuple[float, float, Floats]:
+            assignment[chunk.start : chunk.stop] = chunk.chosen
+            return chunk.value, chunk.cost, chunk.use
+
+        parts = self.sweeper.sweep(prices, visit, edges)
+        value = sum(part[0] for part in parts) - float(prices.vector @ self.problem.limit)
         return Cuts(
-            cost=cost * self.value_scale,
-            use=use * self.row_scale,
+            cost=np.array([part[1] for part in parts]) * self.value_scale,
+            use=np.array([part[2] for part in parts]) * self.row_scale,
             value=value * self.value_scale,
             assignment=assignment,
         )
@@ -174,7 +210,38 @@ class LocalEngine:
         """An engine over a random part of the queries, limits scaled by its share."""
         generator = np.random.default_rng(seed)
         queries = np.sort(generator.choice(self.problem.n_queries, size, replace=False))
-        return LocalEngine(self.problem.take(queries))
+        return LocalEngine(self.problem.take(queries), self.threads)
+
+    def part(self, scaled: Floats, radius: Floats, margin: float) -> Part:
+        """The problem that is left where prices stay within a box.
+
+        A query is settled when one model is cheaper than all others by more than `margin` at
+        all prices in the box. On the box the Lagrangian of the part, plus the settled queries'
+        cost, is that of the whole, and no settled query has another pair of reduced cost
+        `margin` or less.
+
+        Parameters
+        ----------
+        scaled
+            Centre of the box, scaled prices, shape ``(K,)``.
+        radius
+            Half-widths, shape ``(K,)``.
+        margin
+            In objective units.
+        """
+        problem, prices = self.problem, self.prices(scaled)
+        settled = np.empty(problem.n_queries, np.int32)
+
+        def visit(chunk: WideChunk) -> tuple[Ints, float, Floats]:
+            settled[chunk.start : chunk.stop] = chunk.chosen
+            return chunk.start + np.flatnonzero(~chunk.settled), chunk.cost, chunk.use
+
+        spread = radius * self.row_scale / self.value_scale
+        parts = self.sweeper.sweep_wide(prices, spread, _HAIR, margin, visit)
+        free = np.concatenate([part[0] for part in parts])
+        used = total([part[2] for part in parts])
+        left = problem.take(free, problem.limit - used) if free.size else problem
+        return Part(left, free, settled, float(sum(part[1] for part in parts)))
 
     def core(self, scaled: Floats, threshold: float) -> Bools:
         """Pairs whose reduced cost is at most a threshold, in objective units, ``(n, m)``."""
@@ -198,17 +265,17 @@ class LocalEngine:
                 sizes[k] += int(counts[counts > 1].sum())
         return sizes
 
-    def _expected(self, block: slice, weights: Floats) -> Floats:
+    def _expected(self, queries: Ints, weights: Floats) -> Floats:
         """Expected use of every row when models are drawn with these weights, ``(K,)``."""
-        total: list[Floats] = [np.empty(0)]
+        used: list[Floats] = [np.empty(0)]
         for rows in self.problem.rows:
-            pool = part_of(rows.pool, block)
-            taken = weights * part_of(rows.usage, block)
+            pool = part_of(rows.pool, queries)
+            taken = weights * rows.signed(part_of(rows.usage, queries))
             if pool.shape[0] == 1:  # the pool depends on the model alone: sum queries first
                 pool, taken = pool[0], taken.sum(axis=0)
             spread = np.broadcast_to(pool, taken.shape).ravel()
-            total.append(pool_sums(taken.ravel(), spread, rows.n_pools))
-        return np.concatenate(total)
+            used.append(pool_sums(taken.ravel(), spread, rows.n_pools))
+        return np.concatenate(used)
 
     def _spread(self, queries: Ints, weights: Floats) -> Floats:
         """Sum over queries of the covariance of row use under these weights, ``(K, K)``."""
@@ -220,7 +287,7 @@ class LocalEngine:
         offset = 0
         for rows in problem.rows:
             pool = np.broadcast_to(part_of(rows.pool, queries), (t, m)).ravel()
-            usage = np.broadcast_to(part_of(rows.usage, queries), (t, m)).ravel()
+            usage = np.broadcast_to(rows.signed(part_of(rows.usage, queries)), (t, m)).ravel()
             taken = np.flatnonzero((pool >= 0) & (usage != 0) & (weights.ravel() > 1e-14))
             lines.append(taken)
             columns.append(pool[taken] + offset)

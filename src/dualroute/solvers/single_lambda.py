@@ -162,7 +162,7 @@ class _Rule:
     def _turned_away(self, routed: Ints) -> Ints:
         away = np.zeros(routed.size, bool)
         for rows in self.spilling:
-            pool, usage = at(rows.pool, routed), at(rows.usage, routed)
+            pool, usage = at(rows.pool, routed), rows.signed(at(rows.usage, routed))
             room = rows.limit + min(self.problem.tolerance, 1e-12) * np.abs(rows.limit)
             order = np.lexsort((self.places, pool))
             order = order[pool[order] >= 0]
@@ -175,4 +175,4 @@ class _Rule:
 
 def _spills(rows: Rows) -> bool:
     """Whether a query can avoid the row by taking another model: a capacity, not a budget."""
-    return bool(rows.pool.shape[1] > 1 and rows.usage.min() >= 0)
+    return bool(rows.pool.shape[1] > 1 and rows.signed(rows.usage).min() >= 0)

@@ -1,0 +1,410 @@
+"""One pass over a table at given prices, compiled where the table is large, numpy where not.
+
+A pass goes over the queries in chunks, each a pure function of the prices; chunks are shared
+among threads and come back in order, so that sums over them have the same digits on any number
+of threads. Families of limits that charge every query alike fold into one number per model, one
+dense family and one family per query ride along in the same loop, and whatever else there is
+(pools that depend on the query) is added by a loop of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+
+from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums, read_only
+from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
+
+COMPILED_PAIRS = 2**17  # from this size on, importing numba repays itself within one solve
+_CHUNK = 2**15
+_EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
+_NO_VECTOR, _NO_GRID = np.empty(0), np.empty((0, 0))
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Queries ``start .. stop`` at given prices, in the problem's own units.
+
+    Attributes
+    ----------
+    start, stop
+        Which queries.
+    best, second
+        Cost of the cheapest and the next cheapest model of each query, shape ``(stop - start,)``.
+    chosen
+        The cheapest model; ties go to the lowest index.
+    value
+        Sum of `best`.
+    cost
+        Objective under `chosen`.
+    use
+        Use of every row under `chosen`, shape ``(K,)``.
+    """
+
+    start: int
+    stop: int
+    best: Floats
+    second: Floats
+    chosen: Ints
+    value: float
+    cost: float
+    use: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WideChunk:
+    """Queries ``start .. stop`` where every pair's cost is known up to an uncertainty.
+
+    Attributes
+    ----------
+    low, rival
+        The least and the second least lower end among a query's models, shape
+        ``(stop - start,)``.
+    high
+        The least upper end.
+    chosen
+        The model of least cost.
+    settled
+        Which queries keep that model whatever the uncertainty: `rival` is above `high` by more
+        than the margin asked for.
+    cost, use
+        Objective, and use of every row ``(K,)``, of the settled queries.
+    """
+
+    start: int
+    stop: int
+    low: Floats
+    rival: Floats
+    high: Floats
+    chosen: Ints
+    settled: Bools
+    cost: float
+    use: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Family:
+    """One family of limits and where its rows begin among all."""
+
+    rows: Rows
+    offset: int
+
+    @property
+    def part(self) -> slice:
+        return slice(self.offset, self.offset + self.rows.n_pools)
+
+    def per_model(self, vector: Floats, m: int) -> Floats:
+        """Entries of a ``(K,)`` vector at each model's pool, shape ``(m,)``; 0 for no pool."""
+        held = np.append(vector[self.part], 0.0)[self.rows.pool[0]]
+        return np.ascontiguousarray(np.broadcast_to(held, (m,)))
+
+    def per_pool(self, taken: Floats) -> Floats:
+        """Sums over models ``(m,)`` as sums over pools, shape ``(r,)``."""
+        pool = np.broadcast_to(self.rows.pool[0], taken.shape)
+        return pool_sums(taken, pool, self.rows.n_pools)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweeper:
+    """How a problem is swept: its families by the loop that serves them.
+
+    Attributes
+    ----------
+    problem
+        The problem.
+    threads
+        Most threads of a pass.
+    compiled
+        Whether compiled passes are used; by default where the table is large.
+    """
+
+    problem: RoutingProblem
+    threads: int = 1
+    compiled: bool | None = None
+    _same: tuple[_Family, ...] = field(init=False)
+    _dense: _Family | None = field(init=False)
+    _query: _Family | None = field(init=False)
+    _other: tuple[_Family, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Sort the families."""
+        problem = self.problem
+        n, m = problem.objective.shape
+        same: list[_Family] = []
+        other: list[_Family] = []
+        dense = query = None
+        offset = 0
+        for rows in problem.rows:
+            family = _Family(rows, offset)
+            offset += rows.n_pools
+            if rows.pool.shape[0] > 1:
+                other.append(family)
+            elif rows.usage.shape[0] == 1:
+                same.append(family)
+            elif dense is None and rows.usage.shape == (n, m) and self._rides_along(rows.usage):
+                dense = family
+            elif rows.usage.shape[1] == 1 and query is None:
+                query = family
+            else:
+                other.append(family)
+        for name, value in (("_same", tuple(same)), ("_dense", dense), ("_query", query)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_other", tuple(other))
+        if self.compiled is None:
+            object.__setattr__(self, "compiled", n * m >= COMPILED_PAIRS)
+
+    @cached_property
+    def edges(self) -> Ints:
+        """Where the chunks of a pass begin and end; they depend on the problem alone."""
+        n = self.problem.n_queries
+        size = _EXTRA_CHUNK if self._other or not self.compiled else _CHUNK
+        return np.append(np.arange(0, n, size), n)
+
+    def sweep(
+        self, prices: Prices, visit: Callable[[Chunk], T], edges: Ints | None = None
+    ) -> list[T]:
+        """What `visit` gives for every chunk, in order; it may run on several threads at once.
+
+        Parameters
+        ----------
+        prices
+            One array ``(r_k,)`` per family of limits.
+        visit
+            Called with each `Chunk`.
+        edges
+            Bounds of the chunks, shape ``(B + 1,)``, if not `Sweeper.edges`.
+        """
+        one = self._compiled_chunk(prices.vector) if self.compiled else self._plain_chunk(prices)
+        return self._map(lambda start, stop: visit(one(start, stop)), edges)
+
+    def sweep_wide(
+        self,
+        prices: Prices,
+        radius: Floats,
+        relative: float,
+        margin: float,
+        visit: Callable[[WideChunk], T],
+    ) -> list[T]:
+        """The same where costs are uncertain.
+
+        Parameters
+        ----------
+        prices
+            Of the limits.
+        radius
+            How far each price may be off, shape ``(K,)``: a pair's cost is uncertain by
+            ``sum_k radius_k abs(usage_k)`` ...
+        relative
+            ... and by this part of the size of its objective.
+        margin
+            What settles a query, in objective units.
+        visit
+            Called with each `WideChunk`.
+        """
+        if self.compiled:
+            one = self._compiled_wide(prices.vector, radius, relative, margin)
+        else:
+            one = self._plain_wide(prices, radius, relative, margin)
+        return self._map(lambda start, stop: visit(one(start, stop)), None)
+
+    def _map(self, one: Callable[[int, int], T], edges: Ints | None) -> list[T]:
+        bounds = [(int(a), int(b)) for a, b in pairwise(self.edges if edges is None else edges)]
+        if self.threads == 1 or len(bounds) == 1 or not self.compiled:
+            return [one(start, stop) for start, stop in bounds]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(lambda bound: one(*bound), bounds))
+
+    # In numpy: the definition ---------------------------------------------------------------
+
+    def _plain_chunk(self, prices: Prices) -> Callable[[int, int], Chunk]:
+        problem = self.problem
+
+        def one(start: int, stop: int) -> Chunk:
+            priced = price_pairs(problem, prices, slice(start, stop))
+            lines = np.arange(stop - start)
+            chosen = priced.argmin(axis=1)
+            best = priced[lines, chosen]
+            priced[lines, chosen] = np.inf
+            return Chunk(
+                start,
+                stop,
+                best=best,
+                second=priced.min(axis=1),
+                chosen=chosen,
+                value=float(best.sum()),
+                cost=float(problem.objective[start + lines, chosen].sum(dtype=np.float64)),
+                use=used_by(problem, chosen, slice(start, stop)),
+            )
+
+        return one
+
+    def _plain_wide(
+        self, prices: Prices, radius: Floats, relative: float, margin: float
+    ) -> Callable[[int, int], WideChunk]:
+        problem, radii = self.problem, self.problem.split(radius)
+
+        def one(start: int, stop: int) -> WideChunk:
+            part = slice(start, stop)
+            priced = price_pairs(problem, prices, part)
+            objective = problem.objective[part].astype(np.float64)
+            width = relative * np.abs(np.where(np.isfinite(priced), objective, 0.0))
+            for rows, each in zip(problem.rows, radii, strict=True):
+                width += np.abs(rows.charge(each, part))
+            width[~np.isfinite(priced)] = 0.0
+            ends = np.partition(priced - width, min(1, priced.shape[1] - 1), axis=1)
+            rival = ends[:, 1] if ends.shape[1] > 1 else np.full(stop - start, np.inf)
+            high, chosen = (priced + width).min(axis=1), priced.argmin(axis=1)
+            settled = rival > high + margin
+            kept = np.flatnonzero(settled)
+            return WideChunk(
+                start,
+                stop,
+                low=ends[:, 0],
+                rival=rival,
+                high=high,
+                chosen=chosen,
+                settled=settled,
+                cost=float(objective[kept, chosen[kept]].sum()),
+                use=used_by(problem, chosen[kept], start + kept),
+            )
+
+        return one
+
+    # Compiled -------------------------------------------------------------------------------
+
+    def _compiled_chunk(self, vector: Floats) -> Callable[[int, int], Chunk]:
+        from dualroute import kernels
+
+        m, terms = self.problem.n_models, self._terms(vector)
+
+        def one(start: int, stop: int) -> Chunk:
+            extra, _ = self._extras(start, stop, vector, None)
+            best, second = np.empty(stop - start), np.empty(stop - start)
+            chosen, taken = np.empty(stop - start, np.int32), np.zeros((m, 4))
+            value = kernels.sweep(start, stop, *terms, extra, best, second, chosen, taken)
+            use = self._use(start, stop, taken, chosen)
+            cost = float(taken[:, 1].sum())
+            return Chunk(start, stop, best, second, chosen, float(value), cost, use)
+
+        return one
+
+    def _compiled_wide(
+        self, vector: Floats, radius: Floats, relative: float, margin: float
+    ) -> Callable[[int, int], WideChunk]:
+        from dualroute import kernels
+
+        m = self.problem.n_models
+        terms, widths = self._terms(vector), self._terms(radius, wide=True)
+
+        def one(start: int, stop: int) -> WideChunk:
+            extra, wide_extra = self._extras(start, stop, vector, radius)
+            low, rival, high = (np.empty(stop - start) for _ in range(3))
+            chosen, taken = np.empty(stop - start, np.int32), np.zeros((m, 4))
+            wide = (widths[2], relative, widths[4], widths[6], wide_extra)
+            found = (low, rival, high, chosen)
+            kernels.sweep_wide(start, stop, *terms, extra, *wide, margin, *found, taken)
+            settled = rival > high + margin
+            kept = np.where(settled, chosen, -1) if self._other else chosen
+            use = self._use(start, stop, taken, kept)
+            return WideChunk(start, stop, *found, settled, float(taken[:, 1].sum()), use)
+
+        return one
+
+    def _terms(self, vector: Floats, *, wide: bool = False) -> tuple[object, ...]:
+        """Arguments of a kernel that depend on prices or radii, and the tables they go with."""
+        objective, m = self.problem.objective, self.problem.n_models
+        base = np.zeros(m)
+        for family in self._same:
+            each = family.rows.signed(family.rows.usage)[0]
+            base += family.per_model(vector, m) * (np.abs(each) if wide else each)
+        usage: Floats = _NO_GRID.astype(objective.dtype)
+        charge: Floats = _NO_VECTOR
+        if self._dense is not None:
+            usage, charge = self._dense.rows.usage, self._dense.per_model(vector, m)
+            usage = usage if self._by_query else usage.T
+            charge = charge if wide else self._dense.rows.signed(charge)
+        usage = read_only(usage)
+        load: Floats = _NO_VECTOR
+        rate: Floats = _NO_VECTOR
+        if self._query is not None:
+            load, rate = self._loads, self._query.per_model(vector, m)
+            rate = rate if wide else self._query.rows.signed(rate)
+        table = objective if self._by_query else objective.T
+        return self._by_query, table, base, usage, charge, load, rate
+
+    @property
+    def _by_query(self) -> bool:
+        """Whether the table is stored query by query rather than model by model."""
+        flags = self.problem.objective.flags
+        return bool(flags.c_contiguous or not flags.f_contiguous)
+
+    def _rides_along(self, usage: Floats) -> bool:
+        """Whether a dense family can share the objective's loop: stored the same way."""
+        flags = usage.flags
+        return bool(flags.c_contiguous if self._by_query else flags.f_contiguous)
+
+    @cached_property
+    def _loads(self) -> Floats:
+        assert self._query is not None
+        return self._query.rows.usage[:, 0].astype(np.float64)
+
+    def _extras(
+        self, start: int, stop: int, vector: Floats, radius: Floats | None
+    ) -> tuple[Floats, Floats]:
+        """Charges, and uncertainty, of the families with a loop of their own."""
+        if not self._other:
+            return _NO_GRID, _NO_GRID
+        from dualroute import kernels
+
+        extra = np.zeros((stop - start, self.problem.n_models))
+        wide = np.zeros_like(extra) if radius is not None else _NO_GRID
+        for family in self._other:
+            price = family.rows.signed(vector[family.part])
+            each = _NO_VECTOR if radius is None else radius[family.part]
+            kernels.add_charges(start, stop, *self._whole(family.rows), price, each, extra, wide)
+        return extra, wide
+
+    def _use(self, start: int, stop: int, taken: Floats, chosen: Ints) -> Floats:
+        """Use of every row from the sums per model that a kernel left, shape ``(K,)``."""
+        from dualroute import kernels
+
+        use, m = np.empty(self.problem.n_rows), self.problem.n_models
+        for family in self._same:
+            each = np.broadcast_to(family.rows.signed(family.rows.usage)[0], (m,))
+            use[family.part] = family.per_pool(taken[:, 0] * each)
+        for column, held in ((2, self._dense), (3, self._query)):
+            if held is not None:
+                use[held.part] = held.per_pool(held.rows.signed(taken[:, column]))
+        for family in self._other:
+            used = np.zeros(family.rows.n_pools)
+            kernels.add_use(start, stop, *self._whole(family.rows), chosen, used)
+            use[family.part] = family.rows.signed(used)
+        return use
+
+    def _whole(self, rows: Rows) -> tuple[Floats, Ints]:
+        shape = self.problem.objective.shape
+        return np.broadcast_to(rows.usage, shape), np.broadcast_to(rows.pool, shape)
+
+
+def used_by(problem: RoutingProblem, chosen: Ints, part: slice | Ints) -> Floats:
+    """Use of every row by some queries on their `chosen` models, in floating point, ``(K,)``."""
+    lines = np.arange(chosen.size)
+    used: list[Floats] = [np.empty(0)]
+    for rows in problem.rows:
+        usage = np.broadcast_to(part_of(rows.usage, part), (chosen.size, problem.n_models))
+        pool = np.broadcast_to(part_of(rows.pool, part), (chosen.size, problem.n_models))
+        taken = rows.signed(usage[lines, chosen])
+        used.append(pool_sums(taken, pool[lines, chosen], rows.n_pools))
+    return np.concatenate(used)
+
+
+def total(chunks: Sequence[Floats]) -> Floats:
+    """Sum of arrays in the order given, so that threads change no digit."""
+    summed: Floats = np.sum(np.stack(chunks), axis=0)
+    return summed

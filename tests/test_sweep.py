@@ -1,0 +1,134 @@
+"""Compiled passes against plain ones: the same numbers, whatever the form of the limits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualroute.problem import Prices, RoutingProblem, Rows, regrets
+from dualroute.sweep import Sweeper, total
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def mixed_problem(seed, n=150, m=5):
+    """Families of every form at once, some pairs forbidden, ties among the numbers."""
+    draw = np.random.default_rng(seed)
+    dtype = draw.choice([np.float32, np.float64])
+    order = draw.choice(["C", "F"])
+
+    def grid(*shape):
+        return np.asarray(draw.integers(1, 9, shape) / 8, dtype=dtype, order=order)
+
+    objective = grid(n, m)
+    objective[draw.random((n, m)) < 0.1] = np.inf
+    objective[:, 0] = 1.0
+    families = (
+        Rows("dense", grid(n, m), np.ones(1), sign=-1.0, at_least=True),
+        Rows("dense too", grid(n, m), np.ones(m), np.arange(m)[None, :]),
+        Rows("per query", grid(n, 1), np.ones(2), draw.integers(-1, 2, (1, m))),
+        Rows("per model", grid(1, m), np.ones(1)),
+        Rows("requests", np.ones((1, 1)), np.ones(m), np.arange(m)[None, :]),
+        Rows("grouped", grid(n, 1), np.ones(3), draw.integers(-1, 3, (n, 1))),
+        Rows("any pool", grid(n, m), np.ones(4), draw.integers(-1, 4, (n, m))),
+    )
+    chosen = draw.random(len(families)) < 0.6
+    rows = tuple(f for f, taken in zip(families, chosen, strict=True) if taken)
+    problem = RoutingProblem(objective, rows)
+    return problem, Prices.of(problem, draw.exponential(0.3, problem.n_rows))
+
+
+def chunks(problem, prices, *, compiled, edges=None, threads=1):
+    return Sweeper(problem, threads, compiled).sweep(prices, lambda chunk: chunk, edges)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=60, deadline=None)
+def test_the_compiled_pass_is_the_plain_pass(seed):
+    problem, prices = mixed_problem(seed)
+    edges = np.array([0, 1, 64, 70, 150])
+    pairs = zip(
+        chunks(problem, prices, compiled=True, edges=edges),
+        chunks(problem, prices, compiled=False, edges=edges),
+        strict=True,
+    )
+    for fast, plain in pairs:
+        assert (fast.start, fast.stop) == (plain.start, plain.stop)
+        np.testing.assert_allclose(fast.best, plain.best, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(fast.second, plain.second, rtol=1e-13, atol=1e-13)
+        # Equal costs may be added up in another order: then either model is a cheapest one.
+        differ = np.flatnonzero(fast.chosen != plain.chosen)
+        assert (plain.second[differ] - plain.best[differ] < 1e-12).all()
+        if differ.size == 0:
+            np.testing.assert_allclose(fast.use, plain.use, rtol=1e-12, atol=1e-12)
+            assert fast.cost == pytest.approx(plain.cost, rel=1e-12)
+        assert fast.value == pytest.approx(plain.value, rel=1e-12, abs=1e-12)
+
+
+@given(seed=SEEDS, relative=st.sampled_from([0.0, 1e-3]), margin=st.sampled_from([0.0, 0.05]))
+@settings(max_examples=60, deadline=None)
+def test_the_compiled_wide_pass_is_the_plain_one(seed, relative, margin):
+    problem, prices = mixed_problem(seed)
+    radius = np.random.default_rng(seed).exponential(0.02, problem.n_rows)
+    both = [
+        Sweeper(problem, compiled=compiled).sweep_wide(
+            prices, radius, relative, margin, lambda chunk: chunk
+        )
+        for compiled in (True, False)
+    ]
+    for name in ("low", "rival", "high"):
+        fast, plain = (np.concatenate([getattr(c, name) for c in part]) for part in both)
+        np.testing.assert_allclose(fast, plain, rtol=1e-13, atol=1e-13)
+    fast, plain = (np.concatenate([c.settled for c in part]) for part in both)
+    if (fast == plain).all():
+        np.testing.assert_allclose(
+            total([c.use for c in both[0]]), total([c.use for c in both[1]]), atol=1e-11
+        )
+        assert sum(c.cost for c in both[0]) == pytest.approx(sum(c.cost for c in both[1]))
+
+
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_what_a_wide_pass_settles_stays_settled_all_over_the_box(seed):
+    problem, prices = mixed_problem(seed)
+    draw = np.random.default_rng(seed)
+    radius = draw.exponential(0.02, problem.n_rows)
+    margin = 0.01
+    found = Sweeper(problem, compiled=True).sweep_wide(
+        prices, radius, 1e-15, margin, lambda chunk: chunk
+    )
+    settled = np.flatnonzero(np.concatenate([c.settled for c in found]))
+    chosen = np.concatenate([c.chosen for c in found])[settled]
+    for _ in range(10):
+        moved = prices.vector + radius * draw.choice([-1.0, 1.0], problem.n_rows)
+        if (moved < 0).any():
+            continue
+        reduced = regrets(problem, Prices.of(problem, moved))[settled]
+        assert (reduced[np.arange(settled.size), chosen] == 0).all()
+        reduced[np.arange(settled.size), chosen] = np.inf
+        assert (reduced.min(axis=1, initial=np.inf) > margin).all()
+
+
+def test_threads_change_no_digit():
+    problem, prices = mixed_problem(7, n=20_000, m=8)
+    one, two = (chunks(problem, prices, compiled=True, threads=t) for t in (1, 2))
+    assert len(one) > 1
+    for a, b in zip(one, two, strict=True):
+        assert a.value == b.value
+        assert (a.use == b.use).all()
+        assert (a.chosen == b.chosen).all()
+
+
+def test_what_a_family_is_charged_with_its_sign_turned_back_is_the_same():
+    problem, prices = mixed_problem(3)
+    turned = replace(
+        problem,
+        rows=tuple(replace(r, usage=-r.usage, sign=-r.sign) for r in problem.rows),
+    )
+    for one, other in zip(
+        chunks(problem, prices, compiled=True), chunks(turned, prices, compiled=True), strict=True
+    ):
+        assert (one.best == other.best).all()
+        assert (one.use == other.use).all()
