@@ -11,12 +11,13 @@ Glover (2006, doi:10.1016/j.ejor.2005.05.003); neighbourhoods solved exactly are
 """
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints, at, entries
+from dualroute.arrays import Floats, Ints, at, entries
 from dualroute.problem import Prices, RoutingProblem, allowed_pairs, regrets
 from dualroute.solver import Clock
 
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
     from dualroute.search_kernels import Limits, Table
 
 _MOST_PAIRS = 4_000_000  # pairs times families of a table
-_MOST_NODES = 20_000
+_MOST_NODES = 5_000
 _ROUNDS = 32  # neighbourhoods between two looks at the clock
 _CYCLE = 40  # calls from the hottest to the coldest
+_HEATS = (0.02, 0.1, 0.4)  # of the mean merit of a row
 _TRIES = 2_000_000
 _NO_LIMIT = Clock(math.inf)
-_CYCLES = 2
-HEAT=0.1
+
+
+def is_compiled() -> bool:
+    """Whether the kernels are loaded already: numba takes seconds to import."""
+    return "dualroute.search_kernels" in sys.modules
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +71,8 @@ class Exchange:
     _state: Floats = field(init=False)
     _heat: float = field(init=False)
     _calls: int = field(init=False, default=0)
+    _idle_cycles: int = field(init=False, default=0)
+    _last: float = field(init=False, default=math.inf)
 
     def __post_init__(self) -> None:
         """Make the table of candidate pairs."""
@@ -76,7 +83,8 @@ class Exchange:
     def advance(self, clock: Clock, calls: int = _CYCLE) -> bool:
         """Search for some calls of the kernel or until the clock ends; whether it found better.
 
-        Heat falls over `_CYCLE` calls; then the search restarts from the best routing.
+        It cools over `_CYCLE` calls; then it returns to the best routing, warmer than before
+        where that cycle brought nothing.
         """
         from dualroute import search_kernels as kernels
 
@@ -86,7 +94,12 @@ class Exchange:
                 break
             age = self._calls % _CYCLE
             if age == 0 and self._calls and self.best is not None:
+                if self.objective >= self._last:
+                    self._idle_cycles += 1
+                self._last = self.objective
                 self._choice[:] = self._held
+                heat = _HEATS[self._idle_cycles % len(_HEATS)]
+                self._heat = heat * self._state[0] / (self.problem.n_rows + 1)
             kernels.anneal(
                 _ROUNDS,
                 (self.seed + 7919 * self._calls) % 2**32,
@@ -126,14 +139,12 @@ class Exchange:
         self._take(choice)
         return self.objective < before
 
-    def restart(self, assignment: Ints) -> None:
-        """Go on from another routing, found elsewhere."""
-        self.assignment = assignment
-        if self.problem.meets_target(assignment):
-            value = self.problem.value(assignment)
-            if value < self.objective:
-                self.best, self.objective = assignment, value
-                self._tabulate()
+    def go_on_from(self, routing: Ints) -> None:
+        """Continue at a routing found elsewhere that keeps every limit, if it is better."""
+        value = self.problem.value(routing)
+        if value < self.objective:
+            self.best, self.objective = routing, value
+            self._tabulate()
 
     def _take(self, choice: Ints) -> None:
         """Keep a choice that the kernel holds for better, if it is."""
@@ -152,7 +163,7 @@ class Exchange:
 
     def _tabulate(self) -> None:
         """Candidate pairs: those that a better routing could use, as far as there is room."""
-        from dualroute.search_kernels import Limits, Table, idle
+        from dualroute.search_kernels import Table, idle
 
         problem, prices = self.problem, self.prices
         n, k = problem.n_queries, problem.n_rows
@@ -177,8 +188,7 @@ class Exchange:
         for family in problem.rows:
             pool = entries(family.pool, query, model)
             rows.append(np.where(pool >= 0, pool + offset, k))
-            usage = entries(family.usage, query, model).astype(np.float64)
-            used.append(np.where(pool >= 0, usage, 0.0))
+            used.append(np.where(pool >= 0, family.taken(query, model), 0.0))
             if family.n_pools > most:
                 place, most = np.where(pool >= 0, pool, family.n_pools), family.n_pools
             offset += family.n_pools
@@ -198,7 +208,7 @@ class Exchange:
         load = self._load(held)
         merit = float(self._table.regret[held].sum()) + idle(load, self._limits)
         self._state[0] = math.inf if self.best is None else merit
-        self._heat = HEAT * merit / (problem.n_rows + 1)
+        self._heat = _HEATS[self._idle_cycles % len(_HEATS)] * merit / (problem.n_rows + 1)
 
     def _set_limits(self, reduced: Floats) -> None:
         from dualroute.search_kernels import Limits
@@ -221,4 +231,3 @@ class Exchange:
             floor=np.append(np.maximum(1.5 * vector, 0.03 * fine), 0.0),
         )
         self._state = np.array([math.inf, 12.0, 0.3 * spread])
-        self._heat = 0.1 * spread
