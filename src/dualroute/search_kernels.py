@@ -21,6 +21,7 @@ _EPS = 1e-9
 _OPTIONS = 24  # pairs of one query that a neighbourhood looks at, beside its present one
 _NEAREST = 5  # of a query's best pairs, one leads from place to place
 _NARROWEST = 4
+_RIVALS = 10
 
 
 class Table(NamedTuple):
@@ -56,6 +57,8 @@ class Limits(NamedTuple):
         Cost of a unit of slack.
     fine
         Cost of a unit above the ceiling; the search raises and lowers it.
+    grain
+        What an excess counts at least for, on top of itself: a hair above is not kept either.
     floor
         The least that a fine may be.
     """
@@ -63,6 +66,7 @@ class Limits(NamedTuple):
     ceiling: Floats
     price: Floats
     fine: Floats
+    grain: Floats
     floor: Floats
 
 
@@ -106,8 +110,11 @@ class Room(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _worth(slack: float, price: float, fine: float) -> float:
-    return price * slack if slack >= 0 else -fine * slack
+def _worth(slack: float, r: int, limits: Limits) -> float:
+    worth: float = limits.price[r] * slack
+    if slack < 0:
+        worth = limits.fine[r] * (limits.grain[r] - slack)
+    return worth
 
 
 @njit(cache=True, nogil=True)
@@ -115,16 +122,16 @@ def idle(load: Floats, limits: Limits) -> float:
     """What the slack of all rows costs."""
     total = 0.0
     for r in range(load.size - 1):
-        total += _worth(limits.ceiling[r] - load[r], limits.price[r], limits.fine[r])
+        total += _worth(limits.ceiling[r] - load[r], r, limits)
     return total
 
 
 @njit(cache=True, nogil=True)
 def _kept(load: Floats, limits: Limits) -> bool:
+    kept = True
     for r in range(load.size - 1):
-        if load[r] > limits.ceiling[r]:
-            return False
-    return True
+        kept &= load[r] <= limits.ceiling[r]
+    return kept
 
 
 @njit(cache=True, nogil=True)
@@ -162,7 +169,7 @@ def _reoptimise(
     first, options by regret; a branch ends where its regret, the least regret of the rest and
     what the rows will at least cost, whatever the rest takes, reach the best so far.
     """
-    ceiling, price, fine, _ = limits
+    ceiling, price, fine, grain, _ = limits
     families, k, w = table.row.shape[1], load.size - 1, queries.size
     options, in_play = 0, 0
     base = 0.0
@@ -170,9 +177,7 @@ def _reoptimise(
         i = queries[t]
         room.first[t] = options
         for c in range(table.start[i], table.start[i + 1]):
-            if c == choice[i] or (
-                allowed[table.place[c]] and options - room.first[t] < _OPTIONS
-            ):
+            if c == choice[i] or (allowed[table.place[c]] and options - room.first[t] < _OPTIONS):
                 room.pair[options] = c
                 options += 1
         base += table.regret[choice[i]]
@@ -191,7 +196,7 @@ def _reoptimise(
                 room.taken[o, room.number[r]] += table.use[room.pair[o], f]
     for x in range(in_play):
         r = room.rows[x]
-        base += _worth(ceiling[r] - load[r], price[r], fine[r])
+        base += _worth(ceiling[r] - load[r], r, limits)
         room.load[0, x] = load[r]
         room.least[w, x] = room.most[w, x] = 0.0
     for t in range(w):
@@ -233,7 +238,8 @@ def _reoptimise(
             room.load[t + 1, x] = reached
             slack = ceiling[room.rows[x]] - reached
             if slack < room.least[t + 1, x]:
-                merit += fine[room.rows[x]] * (room.least[t + 1, x] - slack)
+                r = room.rows[x]
+                merit += fine[r] * (room.least[t + 1, x] - slack + grain[r])
             elif slack > room.most[t + 1, x]:
                 merit += price[room.rows[x]] * (slack - room.most[t + 1, x])
             if merit >= best - _EPS:
@@ -278,22 +284,24 @@ def _choose(
     n = choice.size
     allowed[:] = everywhere
     if not everywhere:
-        chosen = 0
-        for _ in range(40 * allowed.size):
+        # Begin where a query pays most for its place, with the place it would rather have.
+        seed = np.random.randint(n)
+        for _ in range(_RIVALS):
             i = np.random.randint(n)
-            here = table.place[choice[i]]
-            if chosen == 0:
-                allowed[here] = True
-                chosen = 1
-            if not allowed[here]:
-                continue
-            near = min(table.start[i + 1] - table.start[i], _NEAREST)
-            there = table.place[table.start[i] + np.random.randint(near)]
-            if not allowed[there]:
+            if table.regret[choice[i]] > table.regret[choice[seed]]:
+                seed = i
+        allowed[table.place[choice[seed]]] = True
+        allowed[table.place[table.start[seed]]] = True
+        chosen = 2
+        for _ in range(40 * allowed.size):
+            if chosen >= most_places:
+                break
+            i = np.random.randint(n)
+            if allowed[table.place[choice[i]]]:
+                near = min(table.start[i + 1] - table.start[i], _NEAREST)
+                there = table.place[table.start[i] + np.random.randint(near)]
+                chosen += not allowed[there]
                 allowed[there] = True
-                chosen += 1
-                if chosen >= most_places:
-                    break
     count = 0
     for i in range(n):
         if not allowed[table.place[choice[i]]]:

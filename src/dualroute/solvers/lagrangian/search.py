@@ -4,7 +4,7 @@ What the bound leaves open is searched in three ways. A core that holds every pa
 routing settles the matter, if HiGHS can. `Exchange` makes many small steps, and programs on the
 queries that are cheap to move make few large ones (large neighbourhoods, Shaw 1998,
 doi:10.1007/3-540-49481-2_30; chosen by reduced cost, as Danna, Rothberg & Le Pape 2005,
-doi:10.1007/s10107-004-0518-7, choose theirs from the relaxation); each rests for as long as it
+doi:10.1007/s10107-004-0518-7, choose theirs from the relaxation); these rest for as long as they
 brought nothing.
 """
 
@@ -22,16 +22,17 @@ from dualroute.solver import Clock, SolveOptions
 from dualroute.solvers.lagrangian.core import CoreAnswer, columns_of, open_pairs, solve_pairs
 
 _AT_ONCE = 2_000  # pairs of a core that HiGHS may well settle before anything is compiled
-_CORE = 6_000
+_SMALL_CORE, _CORE = 500, 6_000
 _LARGEST_CORE = 50_000
-_CORE_SHARE = 0.15
+_CORE_SHARE, _SMALL_CORE_SHARE = 0.15, 0.4
 _CORE_SECONDS = 3.0
 _PROGRAM_SECONDS = 1.0
 _PROGRAM = 300  # pairs of the first program; later ones take what fits their time
 _SMALLEST_PROGRAM, _LARGEST_PROGRAM = 60, 20_000
 _COMPILE_SECONDS = 2.0
-_LONGEST_REST = 8
-_PATIENCE = 60
+_EXCHANGES = 25  # calls of its kernel at a time
+_LONGEST_REST = 16
+_PATIENCE, _FEW_PROGRAMS = 80, 8
 _OPTIMAL = 1e-9
 
 
@@ -134,22 +135,18 @@ class _Hunt:
     def run(self) -> None:
         """Alternate exchanges, programs and cores until it is over."""
         self.try_core(_AT_ONCE)
-        resting = {self.exchanged: 0, self.programmed: 0}
-        failures = dict.fromkeys(resting, 0)
-        while not self.over and min(failures.values()) < _PATIENCE // _LONGEST_REST:
-            for step in resting:
-                if self.over:
-                    break
-                if resting[step] > 0:
-                    resting[step] -= 1
-                    continue
-                if step():
-                    failures[step] = 0
-                else:
-                    failures[step] += 1
-                    resting[step] = min(failures[step] - 1, _LONGEST_REST)
-            if sum(failures.values()) == 0 or max(resting.values()) == 0:
-                continue
+        fruitless, failures, resting = 0, 0, 0
+        while not self.over and (fruitless < _PATIENCE or failures < _FEW_PROGRAMS):
+            fruitless = 0 if self.exchanged() else fruitless + 1
+            if self.over:
+                break
+            if resting > 0:
+                resting -= 1
+            elif self.programmed():
+                fruitless, failures = 0, 0
+            else:
+                failures += 1
+                resting = min(2 * failures - 1, _LONGEST_REST)
             self.try_core(_CORE)
         if not self.over:
             self.try_core(_LARGEST_CORE, last=True)
@@ -172,7 +169,7 @@ class _Hunt:
         if self.exchange is None:
             problem = self.engine.problem
             self.exchange = Exchange(problem, self.prices, self.routing, self.options.seed)
-        if not self.exchange.advance(self.clock):
+        if not self.exchange.advance(self.clock, _EXCHANGES):
             return False
         assert self.exchange.best is not None
         return self.take(self.exchange.best, "exchange")
@@ -235,7 +232,8 @@ class _Hunt:
             return
         seconds = self.clock.left
         if not last:
-            spare = _CORE_SHARE * (self.clock.left + self.core_seconds) - self.core_seconds
+            share = _SMALL_CORE_SHARE if size <= _SMALL_CORE else _CORE_SHARE
+            spare = share * (self.clock.left + self.core_seconds) - self.core_seconds
             seconds = min(_CORE_SECONDS, max(spare, 0.0))
             if seconds < 0.1 and size > 500:
                 return
