@@ -5,7 +5,7 @@ A pair whose reduced cost exceeds ``objective - bound`` is in no better routing,
 too many, the pairs of smallest reduced cost make a neighbourhood that is searched instead.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from dualroute.arrays import Bools, Floats, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.highs import run_highs
 from dualroute.linear import linear_form
-from dualroute.problem import Prices, allowed_pairs
+from dualroute.problem import Prices, RoutingProblem, allowed_pairs
 from dualroute.rounding import repair
 from dualroute.solver import Clock, SolveOptions, Termination
 
@@ -32,6 +32,8 @@ class CoreAnswer:
         HiGHS's bound on the whole problem, ``-inf`` where the core was only a neighbourhood.
     complete
         Whether no pair of a better routing was left out.
+    finished
+        Whether HiGHS came to its end.
     interrupted
         Whether Ctrl-C ended it.
     """
@@ -39,6 +41,7 @@ class CoreAnswer:
     assignment: Ints | None
     best_bound: float
     complete: bool
+    finished: bool = True
     interrupted: bool = False
 
 
@@ -69,14 +72,63 @@ def search_core(
         Largest program to hand over.
     """
     problem = engine.problem
-    scaled = engine.scaled(prices)
-    if feasible:
-        pairs = engine.core(scaled, _reach(engine, prices, base, gap))
-    else:
-        pairs = allowed_pairs(problem)
-    complete = _columns(pairs) <= most_pairs
+    pairs = open_pairs(engine, prices, base, gap) if feasible else allowed_pairs(problem)
+    complete = columns_of(pairs) <= most_pairs
     if not complete:
-        pairs = _neighbourhood(engine, scaled, most_pairs, options.seed)
+        pairs = _neighbourhood(engine, engine.scaled(prices), most_pairs, options.seed)
+        clock = Clock(min(clock.left, _NEIGHBOURHOOD_SECONDS))
+        if feasible:
+            # In a neighbourhood the last tenth of the gap is not worth its time.
+            options = replace(options, mip_abs_gap=max(options.mip_abs_gap, 0.1 * gap))
+    return solve_pairs(
+        problem,
+        prices,
+        pairs,
+        base=base,
+        feasible=feasible,
+        complete=complete,
+        options=options,
+        clock=clock,
+    )
+
+
+def open_pairs(engine: LocalEngine, prices: Prices, base: Ints, gap: float) -> Bools:
+    """The pairs that a routing better than a feasible one could use, shape ``(n, m)``."""
+    return engine.core(engine.scaled(prices), _reach(engine, prices, base, gap))
+
+
+def columns_of(pairs: Bools) -> int:
+    """How many of them a program needs: a query with one pair is settled."""
+    counts = pairs.sum(axis=1)
+    return int(counts[counts > 1].sum())
+
+
+def solve_pairs(
+    problem: RoutingProblem,
+    prices: Prices,
+    pairs: Bools,
+    *,
+    base: Ints,
+    feasible: bool,
+    complete: bool,
+    options: SolveOptions,
+    clock: Clock,
+) -> CoreAnswer:
+    """The best routing on some pairs and those of a base, in HiGHS.
+
+    Parameters
+    ----------
+    prices
+        What repairs a routing that keeps the limits only up to HiGHS's tolerance.
+    pairs
+        Shape ``(n, m)``; changed.
+    base
+        A routing, shape ``(n,)``: where queries with one pair stay.
+    feasible
+        Whether `base` keeps every limit.
+    complete
+        Whether `pairs` holds every pair of a better routing.
+    """
     pairs[np.arange(problem.n_queries), base] = True
     pairs[pairs.sum(axis=1) == 1] = False
     if not pairs.any():
@@ -86,10 +138,9 @@ def search_core(
     answer = run_highs(
         form,
         integer=True,
-        time_limit=clock.left if complete else min(clock.left, _NEIGHBOURHOOD_SECONDS),
+        time_limit=clock.left,
         mip_rel_gap=options.mip_rel_gap,
-        # In a neighbourhood the last tenth of the gap is not worth its time.
-        mip_abs_gap=max(options.mip_abs_gap, 0.0 if complete or not feasible else 0.1 * gap),
+        mip_abs_gap=options.mip_abs_gap,
         seed=options.seed,
         threads=options.threads,
         start=form.columns_of(base) if feasible else None,
@@ -110,7 +161,8 @@ def search_core(
         if answer.termination is Termination.INFEASIBLE:
             # Nothing better than the base; or, where that breaks a limit, nothing at all.
             bound = problem.value(base) if feasible else np.inf
-    return CoreAnswer(routed, bound, complete, answer.interrupted)
+    finished = answer.termination in (Termination.OPTIMAL, Termination.INFEASIBLE)
+    return CoreAnswer(routed, bound, complete, finished, answer.interrupted)
 
 
 def _reach(engine: LocalEngine, prices: Prices, base: Ints, gap: float) -> float:
@@ -122,11 +174,6 @@ def _reach(engine: LocalEngine, prices: Prices, base: Ints, gap: float) -> float
     problem = engine.problem
     beyond = float(prices.vector @ (problem.target - problem.limit))
     return gap + beyond + 1e-12 * abs(problem.value(base))
-
-
-def _columns(pairs: Bools) -> int:
-    counts = pairs.sum(axis=1)
-    return int(counts[counts > 1].sum())
 
 
 def _neighbourhood(engine: LocalEngine, scaled: Floats, most: int, seed: int) -> Bools:
