@@ -381,20 +381,6 @@ class LocalEngine:
         ]
         return np.concatenate(near)
 
-    def core_sizes(self, scaled: Floats, thresholds: Floats) -> Ints:
-        """How many pairs `core` would leave open at each threshold, one pass for all.
-
-        A query with one pair within the threshold is settled and counts nothing.
-        """
-        prices = self.prices(scaled)
-        sizes = np.zeros(thresholds.size, np.int64)
-        for block in self.problem.blocks():
-            reduced = regrets(self.problem, prices, block)
-            for k, threshold in enumerate(thresholds):
-                counts = np.count_nonzero(reduced <= threshold, axis=1)
-                sizes[k] += int(counts[counts > 1].sum())
-        return sizes
-
     def _soften(self, queries: Ints, priced: Floats, heat: float) -> tuple[float, Floats, Floats]:
         """Log-mass, expected use and covariance of use under softmin weights: the definition."""
         weights = np.exp((priced.min(axis=1, keepdims=True) - priced) / heat)

@@ -2,8 +2,8 @@
 
 `ascent` climbs the smoothed dual on samples, `focus` leaves only the queries that good prices do
 not settle, `polish` takes the prices to the optimum of the linear relaxation, rounding turns that
-into a routing that keeps every limit, and `core` settles the few queries that could still be
-routed better.
+into a routing that keeps every limit, and `settle` searches the few queries that could still be
+routed better, or proves that they could not.
 """
 
 import math
@@ -15,31 +15,31 @@ from dualroute.arrays import Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.errors import OptionError
 from dualroute.problem import RoutingProblem
+from dualroute.proof import find_steps, tightened
 from dualroute.rounding import improve
 from dualroute.solver import Clock, Solution, SolveOptions, Termination, attempted
 from dualroute.solvers.lagrangian.ascent import Box, ascend_samples
-from dualroute.solvers.lagrangian.core import search_core
 from dualroute.solvers.lagrangian.focus import LARGE, Focus, counted, focus, whole_focus
 from dualroute.solvers.lagrangian.held import Held
 from dualroute.solvers.lagrangian.polish import Polished
+from dualroute.solvers.lagrangian.settle import settle
 
 # Scaled prices: the part of a typical total that a limit is worth.
 _ORDINARY_PRICE = 1e2
 _LARGEST_PRICE = 1e4
 _RECOUNTS = 4
-_CORE_SIZES = (1_000, 4_000, 16_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Lagrangian:
-    """Native Lagrangian dual decomposition: exact dual, certified gap, small exact core.
+    """Native Lagrangian dual decomposition: exact dual, certified gap, priced branch and bound.
 
     Attributes
     ----------
     core_pairs
-        Largest program handed to HiGHS to settle what the dual leaves open; 0 for none.
+        Largest core to search by branch and bound for a proof; 0 ends the search with rounding.
     core_time_limit
-        Seconds for that.
+        Seconds for all that follows rounding.
     """
 
     core_pairs: int = 50_000
@@ -55,7 +55,10 @@ class Lagrangian:
         return replace(attempted(self._solve, problem, options), solver="lagrangian")
 
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
-        held = Held(problem, options, Clock(options.time_limit))
+        steps = find_steps(problem) if problem.n_queries < LARGE else np.zeros(problem.n_rows)
+        # Limits that whole numbers imply leave less to search; every routing keeps them too.
+        tight = tightened(problem, steps) if steps.any() else problem
+        held = Held(tight, problem, steps, options, Clock(options.time_limit))
         try:
             termination = self._run(held)
         except KeyboardInterrupt:
@@ -80,47 +83,17 @@ class Lagrangian:
             held.round(place, votes)
         if not held.closed:
             held.round(place, held.cheapest(place))
-        if not held.closed:
-            self._settle(held, place)
-        if held.closed:
+        if self.core_pairs and not held.closed and not clock.expired:
+            settle(held, place, self.core_pairs, min(clock.left, self.core_time_limit))
+        if held.incumbent is not None and (held.closed or held.claimed >= held.objective):
             return held.gap_reached
+        if held.best_bound == math.inf:
+            return Termination.INFEASIBLE
         if clock.expired:
             return Termination.TIME_LIMIT
-        if held.incumbent is None and (held.find_ray() or held.claimed == math.inf):
+        if held.incumbent is None and held.find_ray():
             return Termination.INFEASIBLE
         return Termination.COMPLETED
-
-    def _settle(self, held: Held, place: Focus) -> None:
-        """Hand cores to HiGHS, small ones first: each shrinks the gap, and so the next.
-
-        A core that holds every pair of a better routing ends the search; the others are
-        neighbourhoods.
-        """
-        sizes = [size for size in _CORE_SIZES if size < self.core_pairs]
-        place = held.core(place)
-        base = held.cheapest(place)
-        with held.timed("core"):
-            for attempt, most_pairs in enumerate([*sizes, self.core_pairs]):
-                if held.closed or held.clock.expired or most_pairs == 0:
-                    break
-                known = held.routing_at(place)
-                answer = search_core(
-                    place.engine,
-                    place.prices,
-                    gap=held.gap,
-                    base=base if known is None else known,
-                    feasible=known is not None,
-                    most_pairs=most_pairs,
-                    options=replace(held.options, seed=held.options.seed + attempt),
-                    clock=Clock(min(held.clock.left, self.core_time_limit)),
-                )
-                if answer.assignment is not None:
-                    held.offer(place, answer.assignment, "core")
-                if answer.interrupted:
-                    raise KeyboardInterrupt
-                if answer.complete:
-                    held.claim(answer.best_bound + place.settled_cost)
-                    break
 
 
 def _climb(held: Held, everything: Focus) -> Focus:

@@ -72,6 +72,11 @@ class Focus:
         left = self.part or self.types
         return left.cost if left is not None else 0.0
 
+    @property
+    def queries(self) -> Ints:
+        """Numbers of the free queries in the whole problem."""
+        return np.arange(self.engine.problem.n_queries) if self.part is None else self.part.free
+
     def whole(self, assignment: Ints) -> Ints:
         """A routing of the free queries as one of all, ``(n,)``; not where there are types."""
         return self.part.whole(assignment) if self.part is not None else assignment

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dualroute.arrays import Ints
+from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.problem import Prices, RoutingProblem
+from dualroute.proof import Proof
 from dualroute.rounding import improve, repair
 from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
 from dualroute.solvers.lagrangian.ascent import Box
@@ -28,13 +29,21 @@ class Held:
 
     Attributes
     ----------
-    problem, options, clock
+    problem
+        With the limits that lattices of usage imply.
+    stated
+        With the limits as stated.
+    steps
+        Those lattices, shape ``(K,)``; 0 where there is none.
+    options, clock
         Of this solve.
     incumbent
         A place and a routing of its free queries that keeps every limit; None before there is
         one.
-    objective, bound, claimed
-        Of the incumbent; the best Lagrangian seen; a bound on HiGHS's word.
+    objective, bound, proved, claimed
+        Of the incumbent; the best Lagrangian seen; what `proof` proves; a bound on HiGHS's word.
+    proof
+        A tree of prices.
     prices
         Where the best Lagrangian was seen.
     ray
@@ -46,12 +55,16 @@ class Held:
     """
 
     problem: RoutingProblem
+    stated: RoutingProblem
+    steps: Floats
     options: SolveOptions
     clock: Clock
     incumbent: tuple[Focus, Ints] | None = None
     objective: float = math.inf
     bound: float = -math.inf
+    proved: float = -math.inf
     claimed: float = -math.inf
+    proof: Proof | None = None
     passes: float = 0.0
     ray: Prices | None = None
     phases: dict[str, float] = field(default_factory=dict)
@@ -62,8 +75,8 @@ class Held:
 
     @property
     def best_bound(self) -> float:
-        """The better of what the prices bound and what HiGHS claims."""
-        return max(self.bound, self.claimed)
+        """The best of what the prices bound, what is proved, and what HiGHS claims."""
+        return max(self.bound, self.proved, self.claimed)
 
     @property
     def gap(self) -> float:
@@ -76,10 +89,17 @@ class Held:
 
     @property
     def closed(self) -> bool:
-        """Whether the gap asked for is reached."""
+        """Whether the gap asked for is reached, by bounds that can be certified."""
         if self.incumbent is None:
             return False
-        return self._optimal or self.options.closed(self.objective, self.best_bound)
+        bound = max(self.bound, self.proved)
+        near = self.objective - bound <= _OPTIMAL * abs(self.objective)
+        return near or self.options.closed(self.objective, bound)
+
+    @property
+    def engine(self) -> LocalEngine:
+        """An engine over all queries."""
+        return LocalEngine(self.problem, self.options.threads)
 
     @property
     def gap_reached(self) -> Termination:
@@ -147,6 +167,12 @@ class Held:
             self.incumbent, self.objective = (place, routing), value
             self._report(phase)
 
+    def prove(self, proof: Proof, bound: float) -> None:
+        """Keep a tree that proves a bound, if it is the best."""
+        if bound > self.proved:
+            self.proof, self.proved = proof, bound
+            self._report("proof")
+
     def claim(self, bound: float) -> None:
         """A bound on HiGHS's word; infinite where it finds no routing at all."""
         self.claimed = min(bound, self.objective)
@@ -211,7 +237,7 @@ class Held:
 
     def find_ray(self) -> bool:
         """Look for weights that prove the limits contradictory: the dual with no objective."""
-        engine = LocalEngine(self.problem.without_objective(), self.options.threads)
+        engine = LocalEngine(self.stated.without_objective(), self.options.threads)
         k = self.problem.n_rows
         found = polish(
             engine,
@@ -248,6 +274,7 @@ class Held:
             assignment=None if infeasible else self.whole,
             prices=self.prices,
             ray=self.ray,
+            proof=self.proof,
             best_bound=math.inf if infeasible else min(self.best_bound, self.objective),
             solver="lagrangian",
             seconds=self.clock.seconds,
