@@ -222,6 +222,6 @@ def test_programs_and_exchanges_both_take_part():
     problem = hard(200, 10)
     prices = Prices.of(problem, np.ones(10))
     base = lagrangian(problem, prices).assignment
-    _, offers = searched(problem, base, prices=prices, seconds=6)
+    _, offers = searched(problem, base, prices=prices, seconds=3)
     assert {"exchange", "program"} & set(offers.phases)
     assert math.isfinite(offers.values[-1])
