@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,19 @@ def test_a_tight_assignment_is_found_from_one_overfull_model():
     found = exchange(problem, np.zeros(60, int), without_prices(problem), cycles=3)
     assert found is not None
     assert problem.keeps_limits(found)
+
+
+@given(seed=st.integers(0, 10_000), exponent=st.sampled_from([-60, -20, 20]))
+@settings(max_examples=20, deadline=None)
+def test_units_of_the_objective_do_not_change_the_search(seed, exponent):
+    problem = random_problem(seed, 8, 3)
+    scaled = replace(problem, objective=problem.objective * 2.0**exponent)
+    start = lagrangian(problem, without_prices(problem)).assignment
+    prices = prices_of(problem, seed)
+    one = exchange(problem, start, prices)
+    two = exchange(scaled, start, Prices.of(scaled, prices.vector * 2.0**exponent))
+    assert (one is None) == (two is None)
+    assert one is None or one.tolist() == two.tolist()
 
 
 def test_better_routings_found_elsewhere_are_taken_up():

@@ -218,7 +218,7 @@ class Exchange:
         broken = self._candidates.load(self._choice) > limits.ceiling
         raised = np.where(limits.price > 0, 1.5 * limits.price, limits.fine)
         vector = np.where(broken, raised, limits.price)
-        self._guide = Prices.of(self.problem, vector[:-1])
+        self._guide = Prices.of(self.problem, vector[:-1] / self._candidates.scale)
         self.assignment = lagrangian(self.problem, self._guide).assignment
         self._begin()
 
@@ -253,7 +253,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidates:
-    """The pairs a search looks at, and the arrays its kernels take.
+    """The pairs a search looks at, and the arrays its kernels take, in scaled objective units.
 
     Attributes
     ----------
@@ -261,6 +261,8 @@ class _Candidates:
         Model and objective of each pair, shape ``(c,)``.
     spread
         Mean regret of the queries' second-best pairs.
+    scale
+        Scaled units per unit of objective.
     """
 
     table: "Table"
@@ -268,6 +270,7 @@ class _Candidates:
     model: Ints
     cost: Floats
     spread: float
+    scale: float
 
     def load(self, choice: Ints) -> Floats:
         """Load of every row, and of "none", shape ``(K + 1,)``."""
@@ -314,12 +317,14 @@ def _candidates(
     from dualroute.search_kernels import Table
 
     n, k = problem.n_queries, problem.n_rows
-    reduced = regrets(problem, prices)
+    # The kernels' tolerance is absolute: objectives are scaled to order 1, losing nothing.
+    scale = 2.0 ** -math.floor(math.log2(problem.objective_size))
+    reduced, vector = scale * regrets(problem, prices), scale * prices.vector
     pairs = allowed_pairs(problem)
     if feasible:
         slack = np.maximum(problem.target - problem.use(routing), 0.0)
-        gap = float(at(reduced, routing).sum() + prices.vector @ slack)
-        pairs &= reduced <= gap * (1 + 1e-9) + 1e-9 * abs(problem.value(routing))
+        gap = float(at(reduced, routing).sum() + vector @ slack)
+        pairs &= reduced <= gap * (1 + 1e-9) + 1e-9 * scale * abs(problem.value(routing))
     pools = max((family.n_pools for family in problem.rows), default=0)
     if pools > 1 and few < problem.n_models:
         pairs &= reduced <= np.partition(reduced, few - 1, axis=1)[:, few - 1 : few]
@@ -346,7 +351,7 @@ def _candidates(
     second = np.partition(reduced, near, axis=1)[:, near]
     second = second[np.isfinite(second)]
     spread = float(second.mean()) if second.size else 0.0
-    spread = spread or 1e-3 * problem.objective_size
+    spread = spread or 1e-3
     return _Candidates(
         table=Table(
             start=np.searchsorted(query, np.arange(n + 1)).astype(np.int64),
@@ -355,20 +360,21 @@ def _candidates(
             use=use,
             place=place,
         ),
-        limits=_limits(problem, prices, row, use, spread),
+        limits=_limits(problem, vector, row, use, spread),
         model=model,
-        cost=problem.objective[query, model].astype(np.float64),
+        cost=scale * problem.objective[query, model].astype(np.float64),
+        scale=scale,
         spread=spread,
     )
 
 
 def _limits(
-    problem: RoutingProblem, prices: Prices, row: Ints, use: Floats, spread: float
+    problem: RoutingProblem, vector: Floats, row: Ints, use: Floats, spread: float
 ) -> "Limits":
     """Ceilings, prices and first fines: above the prices, and worth a move where there are none."""
     from dualroute.search_kernels import Limits
 
-    k, vector = problem.n_rows, prices.vector
+    k = problem.n_rows
     count = np.bincount(row.ravel(), minlength=k + 1)[:k]
     typical = np.bincount(row.ravel(), np.abs(use).ravel(), k + 1)[:k] / np.maximum(count, 1)
     fine = np.maximum(2 * vector, 0.3 * spread / np.where(typical > 0, typical, 1.0))
