@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,19 @@ def test_a_tight_assignment_is_found_from_one_overfull_model():
     assert problem.keeps_limits(found)
 
 
+@given(seed=st.integers(0, 10_000), exponent=st.sampled_from([-60, -20, 20]))
+@settings(max_examples=20, deadline=None)
+def test_units_of_the_objective_do_not_change_the_search(seed, exponent):
+    problem = random_problem(seed, 8, 3)
+    scaled = replace(problem, objective=problem.objective * 2.0**exponent)
+    start = lagrangian(problem, without_prices(problem)).assignment
+    prices = prices_of(problem, seed)
+    one = exchange(problem, start, prices)
+    two = exchange(scaled, start, Prices.of(scaled, prices.vector * 2.0**exponent))
+    assert (one is None) == (two is None)
+    assert one is None or one.tolist() == two.tolist()
+
+
 def test_better_routings_found_elsewhere_are_taken_up():
     problem = hard()
     local = Exchange(problem, without_prices(problem), np.zeros(60, int))
@@ -222,6 +236,6 @@ def test_programs_and_exchanges_both_take_part():
     problem = hard(200, 10)
     prices = Prices.of(problem, np.ones(10))
     base = lagrangian(problem, prices).assignment
-    _, offers = searched(problem, base, prices=prices, seconds=6)
+    _, offers = searched(problem, base, prices=prices, seconds=3)
     assert {"exchange", "program"} & set(offers.phases)
     assert math.isfinite(offers.values[-1])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dualroute.arrays import Floats, Ints, at, entries, pool_sums
-from dualroute.problem import Prices, RoutingProblem, allowed_pairs, regrets
+from dualroute.problem import Prices, RoutingProblem, allowed_pairs, lagrangian, regrets
 from dualroute.solver import Clock
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _MOST_NODES = 5_000
 _ROUNDS = 32  # neighbourhoods between two looks at the clock
 _CYCLE = 100  # calls from the hottest to the coldest
 _HEATS = (0.02, 0.2, 1.0)  # of the mean merit of a row
+_CALLS_TO_RAISE = 10
 _COLDEST = 0.01  # of the first heat of a cycle
 _TRIES = 1_000_000
 _GRAIN = 1e-2  # of a typical use
@@ -105,6 +106,7 @@ class Exchange:
     best: Ints | None = field(init=False, default=None)
     objective: float = field(init=False, default=math.inf)
     _candidates: "_Candidates" = field(init=False)
+    _guide: Prices = field(init=False)
     _choice: Ints = field(init=False)
     _held: Ints = field(init=False)
     _state: Floats = field(init=False)
@@ -117,6 +119,7 @@ class Exchange:
         """Make the table of candidate pairs."""
         if self.problem.meets_target(self.assignment):
             self.best, self.objective = self.assignment, self.problem.value(self.assignment)
+        self._guide = self.prices
         self._begin()
 
     def advance(self, clock: Clock = _NO_LIMIT, calls: int = _CYCLE) -> bool:
@@ -149,6 +152,9 @@ class Exchange:
             )
             self._calls += 1
             self._take()
+            patience = _CALLS_TO_RAISE + self.problem.n_rows
+            if self.best is None and self._calls % patience == 0:
+                self._raise()
         return self.objective < before
 
     def settle(self, clock: Clock = _NO_LIMIT) -> bool:
@@ -191,7 +197,10 @@ class Exchange:
         """Start from the best routing, or the one handed in, on the pairs it leaves open."""
         feasible = self.best is not None
         start = self.assignment if self.best is None else self.best
-        self._candidates = _candidates(self.problem, self.prices, start, feasible, _FEW_OPTIONS)
+        # What breaks limits may have to go far from where the prices would have it.
+        few = _FEW_OPTIONS if feasible else self.problem.n_models
+        guide = self.prices if feasible else self._guide
+        self._candidates = _candidates(self.problem, guide, start, feasible, few)
         self._choice = self._candidates.choice_of(start)
         self._held = self._choice.copy()
         merit = self._candidates.merit(self._choice)
@@ -199,6 +208,19 @@ class Exchange:
             [merit if feasible else math.inf, _WIDTH, 0.3 * self._candidates.spread]
         )
         self._warm()
+
+    def _raise(self) -> None:
+        """Raise what broken rows cost the pairs themselves, and start over with all at its best.
+
+        Branch and bound tries pairs of little regret first, which lead nowhere at poor prices.
+        """
+        limits = self._candidates.limits
+        broken = self._candidates.load(self._choice) > limits.ceiling
+        raised = np.where(limits.price > 0, 1.5 * limits.price, limits.fine)
+        vector = np.where(broken, raised, limits.price)
+        self._guide = Prices.of(self.problem, vector[:-1] / self._candidates.scale)
+        self.assignment = lagrangian(self.problem, self._guide).assignment
+        self._begin()
 
     def _warm(self) -> None:
         if self.best is not None:
@@ -216,7 +238,10 @@ class Exchange:
         if value >= self.objective:
             return
         if self.problem.meets_target(routed):
+            first = self.best is None
             self.best, self.objective = routed, value
+            if first:
+                self._begin()
             return
         # Back to what does keep the limits.
         self._candidates.leave_room()
@@ -228,7 +253,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidates:
-    """The pairs a search looks at, and the arrays its kernels take.
+    """The pairs a search looks at, and the arrays its kernels take, in scaled objective units.
 
     Attributes
     ----------
@@ -236,6 +261,8 @@ class _Candidates:
         Model and objective of each pair, shape ``(c,)``.
     spread
         Mean regret of the queries' second-best pairs.
+    scale
+        Scaled units per unit of objective.
     """
 
     table: "Table"
@@ -243,6 +270,7 @@ class _Candidates:
     model: Ints
     cost: Floats
     spread: float
+    scale: float
 
     def load(self, choice: Ints) -> Floats:
         """Load of every row, and of "none", shape ``(K + 1,)``."""
@@ -273,7 +301,7 @@ class _Candidates:
     def choice_of(self, routing: Ints) -> Ints:
         """A routing as a choice of pairs; a query whose pair is not here takes its best one."""
         query = np.repeat(np.arange(routing.size), np.diff(self.table.start))
-        choice = self.table.start[:-1].copy()
+        choice: Ints = self.table.start[:-1].copy()
         held = np.flatnonzero(routing[query] == self.model)
         choice[query[held]] = held
         return choice
@@ -289,12 +317,14 @@ def _candidates(
     from dualroute.search_kernels import Table
 
     n, k = problem.n_queries, problem.n_rows
-    reduced = regrets(problem, prices)
+    # The kernels' tolerance is absolute: objectives are scaled to order 1, losing nothing.
+    scale = 2.0 ** -math.floor(math.log2(problem.objective_size))
+    reduced, vector = scale * regrets(problem, prices), scale * prices.vector
     pairs = allowed_pairs(problem)
     if feasible:
         slack = np.maximum(problem.target - problem.use(routing), 0.0)
-        gap = float(at(reduced, routing).sum() + prices.vector @ slack)
-        pairs &= reduced <= gap * (1 + 1e-9) + 1e-9 * abs(problem.value(routing))
+        gap = float(at(reduced, routing).sum() + vector @ slack)
+        pairs &= reduced <= gap * (1 + 1e-9) + 1e-9 * scale * abs(problem.value(routing))
     pools = max((family.n_pools for family in problem.rows), default=0)
     if pools > 1 and few < problem.n_models:
         pairs &= reduced <= np.partition(reduced, few - 1, axis=1)[:, few - 1 : few]
@@ -321,7 +351,7 @@ def _candidates(
     second = np.partition(reduced, near, axis=1)[:, near]
     second = second[np.isfinite(second)]
     spread = float(second.mean()) if second.size else 0.0
-    spread = spread or 1e-3 * problem.objective_size
+    spread = spread or 1e-3
     return _Candidates(
         table=Table(
             start=np.searchsorted(query, np.arange(n + 1)).astype(np.int64),
@@ -330,20 +360,21 @@ def _candidates(
             use=use,
             place=place,
         ),
-        limits=_limits(problem, prices, row, use, spread),
+        limits=_limits(problem, vector, row, use, spread),
         model=model,
-        cost=problem.objective[query, model].astype(np.float64),
+        cost=scale * problem.objective[query, model].astype(np.float64),
+        scale=scale,
         spread=spread,
     )
 
 
 def _limits(
-    problem: RoutingProblem, prices: Prices, row: Ints, use: Floats, spread: float
+    problem: RoutingProblem, vector: Floats, row: Ints, use: Floats, spread: float
 ) -> "Limits":
     """Ceilings, prices and first fines: above the prices, and worth a move where there are none."""
     from dualroute.search_kernels import Limits
 
-    k, vector = problem.n_rows, prices.vector
+    k = problem.n_rows
     count = np.bincount(row.ravel(), minlength=k + 1)[:k]
     typical = np.bincount(row.ravel(), np.abs(use).ravel(), k + 1)[:k] / np.maximum(count, 1)
     fine = np.maximum(2 * vector, 0.3 * spread / np.where(typical > 0, typical, 1.0))

@@ -10,12 +10,14 @@ Merit is the gap identity with a fine for what is broken,
 which for a routing that keeps every limit is its objective minus the bound.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
 
-from dualroute.arrays import Bools, Floats, Ints
+Floats: TypeAlias = Any
+Ints: TypeAlias = Any
+Bools: TypeAlias = Any
 
 _EPS = 1e-9
 _OPTIONS = 24  # pairs of one query that a neighbourhood looks at, beside its present one
@@ -271,6 +273,7 @@ def _choose(
     everywhere: bool,
     most_places: int,
     width: int,
+    spread: float,
     choice: Ints,
     table: Table,
     allowed: Bools,
@@ -311,14 +314,23 @@ def _choose(
                 cost = table.regret[c] - table.regret[choice[i]]
                 if everywhere:
                     # No place ties these queries together: draw them, cheap ones more often.
-                    cost = -np.log(1.0 - np.random.random()) * (max(cost, 0.0) + keys[n])
-                queries[count], keys[count] = i, cost
-                count += 1
+                    cost = -np.log(1.0 - np.random.random()) * (max(cost, 0.0) + spread)
+                if count < width:
+                    at = count
+                    count += 1
+                elif cost < keys[0]:
+                    # The dearest makes way.
+                    for z in range(1, count):
+                        queries[z - 1], keys[z - 1] = queries[z], keys[z]
+                    at = count - 1
+                else:
+                    break
+                while at > 0 and keys[at - 1] < cost:
+                    queries[at], keys[at] = queries[at - 1], keys[at - 1]
+                    at -= 1
+                queries[at], keys[at] = i, cost
                 break
-    order = np.argsort(keys[:count])[:width][::-1]
-    picked = queries[:count][order]
-    queries[: picked.size] = picked
-    return int(picked.size)
+    return count
 
 
 @njit(cache=True, nogil=True)
@@ -349,7 +361,7 @@ def anneal(
         the nodes they need; spread of regrets.
     """
     np.random.seed(seed)
-    n, k = choice.size, load.size - 1
+    k = load.size - 1
     families = table.row.shape[1]
     places = int(table.place.max()) + 1
     widest = 40
@@ -369,14 +381,13 @@ def anneal(
         np.empty(widest, np.int64),
     )
     allowed = np.zeros(places, np.bool_)
-    queries, keys = np.empty(n, np.int64), np.empty(n + 1)
-    keys[n] = state[2]
+    queries, keys = np.empty(widest, np.int64), np.empty(widest)
     most_places = min(places, 10)
     for t in range(rounds):
         everywhere = places == 1 or (families > 1 and np.random.random() < 0.5)
         scope = 2 + np.random.randint(max(most_places - 1, 1))
         width = min(widest, int(state[1] + np.random.random()))
-        count = _choose(everywhere, scope, width, choice, table, allowed, queries, keys)
+        count = _choose(everywhere, scope, width, state[2], choice, table, allowed, queries, keys)
         if count == 0:
             continue
         margin = -heat * np.log(1.0 - np.random.random())

@@ -135,7 +135,8 @@ class _Hunt:
     def run(self) -> None:
         """Alternate exchanges, programs and cores until it is over."""
         self.try_core(_AT_ONCE)
-        fruitless, failures, resting = 0, 0, 0
+        fruitless, failures = 0, 0
+        resting = 0 if self.feasible else _LONGEST_REST // 2
         while not self.over and (fruitless < _PATIENCE or failures < _FEW_PROGRAMS):
             fruitless = 0 if self.exchanged() else fruitless + 1
             if self.over:
