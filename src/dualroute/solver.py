@@ -79,6 +79,9 @@ class SolveOptions:
         Most threads to use.
     start
         A routing to start from, shape ``(n,)``; it need not keep the limits.
+    prices
+        Prices to start from, as an earlier solve of a like problem left them; one array per
+        family of limits. Solvers without prices have no use for them.
     progress
         Called now and then with a `Progress`.
     """
@@ -89,6 +92,7 @@ class SolveOptions:
     seed: int = 0
     threads: int = 1
     start: Ints | None = None
+    prices: Prices | None = None
     progress: Callable[[Progress], None] | None = None
 
     def __post_init__(self) -> None:
@@ -122,6 +126,18 @@ class SolveOptions:
         if self.start is not None:
             problem.check_routing(self.start, "start")
         return self.start
+
+    def checked_prices(self, problem: RoutingProblem) -> Prices | None:
+        """The prices to start from, if any are given and they fit the problem.
+
+        Raises
+        ------
+        ProblemError
+            If they disagree with the limits in number or shape, or one is negative.
+        """
+        if self.prices is not None:
+            self.prices.check(problem)
+        return self.prices
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from dualroute.problem import RoutingProblem
 from dualroute.proof import find_steps, tightened
 from dualroute.rounding import improve
 from dualroute.solver import Clock, Solution, SolveOptions, Termination, attempted
-from dualroute.solvers.lagrangian.ascent import Box, ascend_samples
+from dualroute.solvers.lagrangian.ascent import Box, ascend_samples, trust
 from dualroute.solvers.lagrangian.focus import LARGE, Focus, counted, focus, whole_focus
 from dualroute.solvers.lagrangian.held import Held
 from dualroute.solvers.lagrangian.polish import Polished
@@ -104,8 +104,11 @@ def _climb(held: Held, everything: Focus) -> Focus:
     if not held.problem.n_rows:
         return everything
     clock = replace(held.clock, time_limit=0.5 * held.clock.time_limit)
+    given = held.options.checked_prices(held.stated)
     with held.timed("samples"):
-        sampled = ascend_samples(engine, everything.scaled, seed=held.options.seed, clock=clock)
+        start = everything.scaled if given is None else engine.scaled(given)
+        climb = ascend_samples if given is None else trust
+        sampled = climb(engine, start, seed=held.options.seed, clock=clock)
     with held.timed("ascent"):
         place = focus(engine, sampled, clock=clock, told=held.told("ascent"))
     held.passes += sampled.passes + place.passes

@@ -26,6 +26,7 @@ _MARGIN = 1e-3
 _NEARLY_BINDING = 0.05
 _SAMPLING = 0.03
 _TYPICAL = 1e-2
+_WARM = 1e-2  # the temperature from which good prices are bettered
 
 Told = Callable[[Prices, float], None]
 
@@ -153,7 +154,8 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
     n, start = engine.problem.n_queries, sampled.scaled
     everything = whole_focus(engine, start)
     if n < LARGE:
-        return _climbed(everything, 1.0, clock, told)[0]
+        hottest = _WARM if (start > 0).any() else 1.0
+        return _climbed(everything, hottest, clock, told)[0]
     if sampled.tied > _TIED:
         typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)

@@ -19,7 +19,7 @@ from dualroute.solvers.lagrangian.focus import Focus, Told, narrowed, whole_focu
 from dualroute.solvers.lagrangian.polish import Polished, polish
 
 _EXACT = 1e-12
-_OPTIMAL = 1e-9
+OPTIMAL = 1e-9
 _ROUNDED = 4_000  # queries that are enough to round with, where there are many more
 
 
@@ -85,7 +85,7 @@ class Held:
 
     @property
     def _optimal(self) -> bool:
-        return self.objective - self.best_bound <= _OPTIMAL * abs(self.objective)
+        return self.objective - self.best_bound <= OPTIMAL * abs(self.objective)
 
     @property
     def closed(self) -> bool:
@@ -93,7 +93,7 @@ class Held:
         if self.incumbent is None:
             return False
         bound = max(self.bound, self.proved)
-        near = self.objective - bound <= _OPTIMAL * abs(self.objective)
+        near = self.objective - bound <= OPTIMAL * abs(self.objective)
         return near or self.options.closed(self.objective, bound)
 
     @property

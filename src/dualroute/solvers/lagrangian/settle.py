@@ -23,11 +23,18 @@ from dualroute.proof import (
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.branch import branch
 from dualroute.solvers.lagrangian.focus import Focus, whole_focus
-from dualroute.solvers.lagrangian.held import Held
+from dualroute.solvers.lagrangian.held import OPTIMAL, Held
 from dualroute.solvers.lagrangian.search import search
 
 # Parts of the time for proofs and for searches, in turn; what one leaves goes to the next.
-_TURNS = (("proof", 0.1), ("search", 0.35), ("proof", 0.5), ("search", 1.0))
+_TURNS = (
+    ("proof", 0.03),
+    ("search", 0.1),
+    ("proof", 0.15),
+    ("search", 0.5),
+    ("proof", 0.7),
+    ("search", 1.0),
+)
 
 
 def settle(held: Held, place: Focus, most_pairs: int, seconds: float) -> None:
@@ -58,6 +65,8 @@ def settle(held: Held, place: Focus, most_pairs: int, seconds: float) -> None:
 
 def _search(held: Held, place: Focus, clock: Clock) -> None:
     base = held.routing_at(place)
+    # Gaps are relative to the whole objective, of which a place has only a part.
+    nearly = OPTIMAL * abs(held.objective) if base is not None else 0.0
     with held.timed("search"):
         answer = search(
             place.engine,
@@ -65,7 +74,7 @@ def _search(held: Held, place: Focus, clock: Clock) -> None:
             base=held.cheapest(place) if base is None else base,
             feasible=base is not None,
             bound=held.bound - place.settled_cost,
-            options=held.options,
+            options=replace(held.options, mip_rel_gap=0.0, mip_abs_gap=max(_asked(held), nearly)),
             clock=clock,
             offer=lambda routing, phase: held.offer(place, routing, phase),
         )
