@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import NUMBERS
 
+from dualroute import arrays
 from dualroute.arrays import at, exact_sum, exact_sums, part_of, pool_sums, read_only
 
 
@@ -111,3 +112,13 @@ def test_a_read_only_view_leaves_the_original_writeable():
         view[0] = 1
     mine[0] = 2
     assert view[0] == 2  # a view: nothing was copied
+
+
+@given(st.lists(NUMBERS, max_size=40), st.integers(1, 3))
+def test_compiled_sums_are_exact_too(numbers, n_pools):
+    values = np.array(numbers * 40)
+    pool = np.arange(values.size) % (n_pools + 1) - 1
+    totals = arrays._exact_totals(values, pool, n_pools)
+    for r in range(n_pools):
+        assert totals[r] == sum(map(Fraction, values[pool == r].tolist()), Fraction(0))
+    assert arrays.exact_total(values) == sum(map(Fraction, values.tolist()), Fraction(0))

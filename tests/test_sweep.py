@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualroute.problem import Prices, RoutingProblem, Rows, regrets
+from dualroute.engines.local import LocalEngine
+from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs, regrets
 from dualroute.sweep import Sweeper, total
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -132,3 +133,17 @@ def test_what_a_family_is_charged_with_its_sign_turned_back_is_the_same():
     ):
         assert (one.best == other.best).all()
         assert (one.use == other.use).all()
+
+
+@given(seed=SEEDS, heat=st.sampled_from([1e-3, 0.1, 1.0]))
+@settings(max_examples=40, deadline=None)
+def test_the_compiled_softening_is_the_plain_one(seed, heat):
+    problem, prices = mixed_problem(seed, n=40)
+    engine = LocalEngine(problem)
+    queries = np.arange(3, 40)
+    priced = price_pairs(problem, prices, queries)
+    fast, plain = (
+        soften(queries, priced, heat) for soften in (engine._soften_compiled, engine._soften)
+    )
+    for one, other in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)

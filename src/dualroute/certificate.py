@@ -2,19 +2,22 @@
 
 Nothing a solver says is believed. The objective and every limit's use are sums rounded once
 (Shewchuk's exact summation), and the bound is the Lagrangian at the claimed prices with a
-proven rounding error taken off, so that "no routing is better than this" is a theorem about
-the numbers in the table, not about the floating-point arithmetic that found it.
+proven rounding error taken off, or what a tree of prices adds to it (`dualroute.proof`), so that
+"no routing is better than this" is a theorem about the numbers in the table, not about the
+floating-point arithmetic that found it.
 """
 
 import math
+import operator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints, at, exact_sum
-from dualroute.problem import Prices, RoutingProblem, regrets
-from dualroute.rigour import cheapest_total, fractions, rounded_down
+from dualroute.arrays import Floats, Ints
+from dualroute.problem import Prices, RoutingProblem
+from dualroute.proof import check_proof
+from dualroute.rigour import cheapest_total, fractions, rounded_down, rounded_up
 from dualroute.solver import Solution, Status
 
 PROVED_OPTIMAL = 1e-9
@@ -43,15 +46,22 @@ class Certificate:
         Use of each limit and use minus limit, each rounded once; one ``(r_k,)`` array per
         family of rows, in its unit; empty if there is no routing.
     regret, idle
-        The two parts of the gap, both at least 0 up to rounding: what queries pay above their
-        cheapest model at the prices, and the priced slack of the limits.
+        The two parts of the gap at the prices, both at least 0 up to rounding: what queries pay
+        above their cheapest model, and the priced slack of the limits. A tree may close more.
     infeasible
         Whether it is proved that no routing keeps the limits.
     needed, held
         The proof, where there is one: weighted by the ray, every routing uses at least
-        `needed` of the limits, and they hold `held` together; NaN otherwise.
+        `needed` of the limits, and they hold `held` together; NaN otherwise, also where a tree
+        of weights proves it.
     verdict
         The same in words.
+    proof_nodes, proof_leaves
+        Size of the tree of prices that the bound rests on; None where it rests on the prices
+        alone.
+    proof_flaw
+        Why a claimed tree is none, with the path of the node; empty if it is one. It then
+        counts for nothing.
     """
 
     objective: float
@@ -66,6 +76,9 @@ class Certificate:
     needed: float
     held: float
     verdict: str
+    proof_nodes: int | None = None
+    proof_leaves: int | None = None
+    proof_flaw: str = ""
 
     @property
     def gap(self) -> float:
@@ -91,7 +104,8 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
     problem
         What was to be solved; its `tolerance` is the feasibility tolerance.
     solution
-        A claim: any of a routing, prices and a ray. They may come from different sources.
+        A claim: any of a routing, prices, a ray and a proof. They may come from different
+        sources.
 
     Returns
     -------
@@ -111,17 +125,18 @@ def certify(problem: RoutingProblem, solution: Solution) -> Certificate:
 
 
 def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
-    assignment = solution.assignment
+    assignment, prices = solution.assignment, solution.prices
+    total = None if prices is None else cheapest_total(problem, prices)
     needed, held = _weighed(problem, solution.ray)
     infeasible = needed > held
     if not infeasible:
         needed = held = math.nan
     if assignment is None:
-        bound = _bound(problem, solution.prices, fractions(problem.limit))
+        limits = fractions(problem.limit)
         certificate = Certificate(
             objective=math.inf,
             value=math.inf,
-            bound=math.inf if infeasible else bound,
+            bound=math.inf if infeasible else _bound(prices, total, limits),
             feasible=False,
             use=(),
             excess=(),
@@ -132,7 +147,7 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
             held=held,
             verdict="",
         )
-        return replace(certificate, verdict=_verdict(problem, certificate, solution))
+        return _told(problem, _with_tree(problem, certificate, solution, limits), solution)
 
     problem.check_routing(assignment)
     value = problem.value(assignment)
@@ -144,13 +159,14 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
         # One ulp up covers the single rounding of the excess itself.
         used = [Fraction(float(np.nextafter(e, np.inf))) if e > 0 else 0 for e in excess]
         limits = [limit + more for limit, more in zip(limits, used, strict=True)]
-    regret, idle = gap_parts(problem, assignment, solution.prices)
+    use = problem.use(assignment)
+    regret, idle = _parts(value, use, excess, prices, total)
     certificate = Certificate(
         objective=value if feasible else math.inf,
         value=value,
-        bound=math.inf if infeasible else _bound(problem, solution.prices, limits),
+        bound=math.inf if infeasible else _bound(prices, total, limits),
         feasible=feasible,
-        use=problem.split(problem.use(assignment)),
+        use=problem.split(use),
         excess=problem.split(excess),
         regret=regret,
         idle=idle,
@@ -159,7 +175,47 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
         held=held,
         verdict="",
     )
-    return replace(certificate, verdict=_verdict(problem, certificate, solution))
+    return _told(problem, _with_tree(problem, certificate, solution, limits), solution)
+
+
+def _with_tree(
+    problem: RoutingProblem,
+    certificate: Certificate,
+    solution: Solution,
+    limits: list[Fraction],
+) -> Certificate:
+    """What a claimed tree of prices adds: a higher bound, or that no routing keeps the limits."""
+    proof = solution.proof
+    if proof is None or certificate.infeasible:
+        return certificate
+    if proof.cutoff == math.inf and not certificate.feasible:
+        limits = _ceilings(problem)  # it claims that nothing keeps the limits, within tolerance
+    checked = check_proof(problem, proof, limits)
+    if checked.flaw:
+        return replace(certificate, proof_flaw=checked.flaw)
+    if not checked.bound > certificate.bound:
+        return certificate
+    return replace(
+        certificate,
+        bound=checked.bound,
+        infeasible=checked.bound == math.inf,
+        proof_nodes=checked.nodes,
+        proof_leaves=checked.leaves,
+    )
+
+
+def _told(problem: RoutingProblem, certificate: Certificate, solution: Solution) -> Certificate:
+    """The certificate with its verdict."""
+    verdict = _verdict(problem, certificate, solution)
+    if certificate.proof_nodes is not None:
+        verdict += f", by a tree of {_counted(certificate.proof_nodes, 'node')}"
+    if certificate.proof_flaw:
+        verdict += f"; the tree that came with it proves nothing: {certificate.proof_flaw}"
+    return replace(certificate, verdict=verdict)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def gap_parts(
@@ -168,32 +224,38 @@ def gap_parts(
     r"""Split a routing's distance from its bound into regret and idle limits.
 
     ``value - lagrangian(prices) = sum_i regret_i + sum_k p_k^T slack_k`` for any routing and
-    any prices; both sums are at least 0 when the routing keeps its limits.
+    any prices; both sums are at least 0 when the routing keeps its limits. What is taken off the
+    bound for rounding counts as regret, so that the parts add up to the gap that is printed.
 
     Returns
     -------
     tuple of float
         Total regret, and total priced slack, in objective units; NaN without prices.
     """
-    if prices is None:
-        return math.nan, math.nan
-    regret = [
-        exact_sum(at(regrets(problem, prices, block), assignment[block]))
-        for block in problem.blocks()
-    ]
-    idle = -prices.vector * problem.excess(assignment)
-    if not (np.isfinite(regret).all() and np.isfinite(idle).all()):
-        return math.nan, math.nan
-    return math.fsum(regret), math.fsum(idle.tolist())
+    total = None if prices is None else cheapest_total(problem, prices)
+    value, use = problem.value(assignment), problem.use(assignment)
+    return _parts(value, use, problem.excess(assignment), prices, total)
 
 
-def _bound(problem: RoutingProblem, prices: Prices | None, limits: list[Fraction]) -> float:
+def _parts(
+    value: float, use: Floats, excess: Floats, prices: Prices | None, total: Fraction | None
+) -> tuple[float, float]:
+    """Regret and idle limits, from what the routing and the prices come to."""
+    if prices is None or total is None or not math.isfinite(value):
+        return math.nan, math.nan
+    idle = -prices.vector * excess
+    if not (np.isfinite(idle).all() and np.isfinite(use).all()):
+        return math.nan, math.nan
+    charged = sum(map(operator.mul, fractions(prices.vector), fractions(use)), Fraction(value))
+    return rounded_up(max(charged - total, Fraction(0))), math.fsum(idle.tolist())
+
+
+def _bound(prices: Prices | None, total: Fraction | None, limits: list[Fraction]) -> float:
     """The Lagrangian at these prices and limits, rounded down whatever arithmetic did."""
-    if prices is None:
+    if prices is None or total is None:
         return -math.inf
-    held = sum((p * b for p, b in zip(fractions(prices.vector), limits, strict=True)), Fraction(0))
-    total = cheapest_total(problem, prices)
-    return rounded_down(total - held) if total is not None else -math.inf
+    held = sum(map(operator.mul, fractions(prices.vector), limits), Fraction(0))
+    return rounded_down(total - held)
 
 
 def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]:
@@ -206,15 +268,20 @@ def _weighed(problem: RoutingProblem, ray: Prices | None) -> tuple[float, float]
     needed = None if ray is None else cheapest_total(problem.without_objective(), ray)
     if ray is None or needed is None:
         return -math.inf, math.inf
-    slack = Fraction(problem.tolerance)
     held = sum(
         (
-            weight * (limit + slack * abs(limit))
-            for weight, limit in zip(fractions(ray.vector), fractions(problem.limit), strict=True)
+            weight * limit
+            for weight, limit in zip(fractions(ray.vector), _ceilings(problem), strict=True)
         ),
         Fraction(0),
     )
     return rounded_down(needed), -rounded_down(-held)
+
+
+def _ceilings(problem: RoutingProblem) -> list[Fraction]:
+    """The limits with all of the tolerance, exactly."""
+    slack = Fraction(problem.tolerance)
+    return [limit + slack * abs(limit) for limit in fractions(problem.limit)]
 
 
 def _relative(gap: float, objective: float) -> float:

@@ -11,16 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeAlias, cast
 
 import typer
 
 from dualroute.errors import OptionError, RoutingError
 
 if TYPE_CHECKING:
+    from dualroute.bench import SuiteRow
     from dualroute.formulation import Limit, Restriction
     from dualroute.outcomes import Outcomes
     from dualroute.problem import Prices
+    from dualroute.proof import Proof
     from dualroute.routing import Plan
     from dualroute.solver import Progress, SolveOptions
 
@@ -32,6 +34,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+bench = typer.Typer(rich_markup_mode=None)
+app.add_typer(bench, name="bench", help="Run public benchmark suites and scaling runs.")
 
 # Bad options and arguments: the base of the one such error that typer names in public.
 _USAGE_ERRORS: Any = typer.BadParameter.__mro__[2]
@@ -121,6 +125,15 @@ Json = Annotated[
     str | None,
     typer.Option("--json", metavar="FILE|-", help="Write JSON there; '-' prints nothing else."),
 ]
+SuiteFolder = Annotated[
+    str, typer.Argument(metavar="DIR", help="The folder that holds best_known.csv.")
+]
+Only = Annotated[
+    str, typer.Option("--only", metavar="PATTERN", help="Instances wanted, such as 'e*'.")
+]
+InstanceTime = Annotated[
+    float, typer.Option("--time-limit", metavar="SECONDS", help="For each instance.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -199,10 +212,10 @@ def solve(
     from dualroute import routing
 
     _usable(out, json, solver, feasibility_tolerance)
-    progress = _Progress()
+    least, most = _objectives(minimize, maximize)
+    progress = _Progress(maximize=most is not None)
     options = _options(gap, time_limit, seed, threads, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
-    least, most = _objectives(minimize, maximize)
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
     with _about(table), progress:
         plan = routing.solve(
@@ -258,10 +271,10 @@ def route(
     from dualroute.tables import read_queries
 
     _usable(out, json, solver, feasibility_tolerance)
-    progress = _Progress()
+    least, most = _objectives(minimize, maximize)
+    progress = _Progress(maximize=most is not None)
     options = _options(gap, time_limit, seed, threads, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
-    least, most = _objectives(minimize, maximize)
     registry.load("predictors", predictor)
     groups = _attributes(asked)
     batch = read_queries(queries, query=query, text=text, attributes=groups)
@@ -322,16 +335,17 @@ def verify(
     from dualroute.tables import read_routing
 
     _usable(None, json, "lagrangian", feasibility_tolerance)
-    progress = _Progress()
+    least, most = _objectives(minimize, maximize)
+    progress = _Progress(maximize=most is not None)
     options = _options(0.0, time_limit, 0, 1, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
-    least, most = _objectives(minimize, maximize)
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
     prices: Prices | None = None
+    proof: Proof | None = None
     if is_plan_file(plan):
         with _about(table):
             problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
-        assignment, prices = read_plan(plan, outcomes, problem)
+        assignment, prices, proof = read_plan(plan, outcomes, problem)
     else:
         assignment = read_routing(plan, outcomes, query=query, model=model)
     with _about(table), progress:
@@ -339,6 +353,7 @@ def verify(
             outcomes,
             assignment,
             prices=prices,
+            proof=proof,
             minimize=least,
             maximize=most,
             limits=asked,
@@ -346,6 +361,106 @@ def verify(
             tolerance=feasibility_tolerance,
         )
     _finish(checked, None, json)
+
+
+@bench.command()
+def gap(
+    directory: SuiteFolder,
+    only: Only = "*",
+    solver: SolverName = "lagrangian",
+    gap: Gap = 0.0,
+    time_limit: InstanceTime = 10.0,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    json: Json = None,
+) -> None:
+    """Generalized assignment problems, against their best known values."""
+    from dualroute.bench import bench_gap
+
+    options = _options(gap, time_limit, seed, threads, None)
+    _usable(None, json, solver, 0.0)
+    rows = bench_gap(directory, solver=solver, options=options, only=only, tell=_note)
+    _finish_suite(rows, json)
+
+
+@bench.command()
+def mmkp(
+    directory: SuiteFolder,
+    only: Only = "*",
+    solver: SolverName = "lagrangian",
+    gap: Gap = 0.0,
+    time_limit: InstanceTime = 10.0,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    json: Json = None,
+) -> None:
+    """Multiple-choice multidimensional knapsack problems, likewise."""
+    from dualroute.bench import bench_mmkp
+
+    options = _options(gap, time_limit, seed, threads, None)
+    _usable(None, json, solver, 0.0)
+    rows = bench_mmkp(directory, solver=solver, options=options, only=only, tell=_note)
+    _finish_suite(rows, json)
+
+
+@bench.command()
+def scale(
+    queries: Annotated[
+        str, typer.Option(metavar="N,N,..", help="Sizes: numbers of queries.")
+    ] = "1e3,1e4,1e5,1e6",
+    models: Annotated[str, typer.Option(metavar="M,M,..", help="Numbers of models.")] = "16",
+    limits: Annotated[
+        str | None,
+        typer.Option(metavar="K,K,..", help="Numbers of limits; models + 1 if not given."),
+    ] = None,
+    kinds: Annotated[
+        str, typer.Option(metavar="KIND,..", help="Tables: continuous, ties.")
+    ] = "continuous,ties",
+    gaps: Annotated[
+        str, typer.Option(metavar="REL,REL,..", help="Relative gaps to solve to, each from cold.")
+    ] = "1e-6,1e-9",
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    order: Annotated[str, typer.Option(help="Tables in memory: C by query, F by model.")] = "C",
+    solver: SolverName = "lagrangian",
+    time_limit: TimeLimit = _TIME_LIMIT,
+    highs_pairs: Annotated[
+        int, typer.Option(metavar="N", help="HiGHS solves tables of at most N pairs; 0 for none.")
+    ] = 200_000,
+    highs_time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="For each of those.")
+    ] = 30.0,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    json: Json = None,
+) -> None:
+    """Simulated tables of growing size, each in a process of its own."""
+    from dualroute.bench import ScaleOptions, bench_scale, growth, machine, plain, scale_report
+    from dualroute.report import print_report
+
+    _usable(None, json, solver, 0.0)
+    options = ScaleOptions(
+        solver=solver,
+        gaps=tuple(_list("--gaps", gaps)),
+        time_limit=time_limit,
+        threads=threads,
+        seed=seed,
+        dtype=dtype,
+        order=cast(Any, order),
+        highs_pairs=highs_pairs,
+        highs_time_limit=highs_time_limit,
+    )
+    rows = bench_scale(
+        _whole_list("--queries", queries),
+        _whole_list("--models", models),
+        cast(Any, [kind.strip() for kind in kinds.split(",")]),
+        [None] if limits is None else _whole_list("--limits", limits),
+        options,
+        tell=_note,
+    )
+    values = {"machine": machine(), "growth": growth(rows), "rows": rows}
+    _emit(json, plain(values), lambda: print_report(scale_report(rows)))
+    answered = bool(rows) and all(row.answered for row in rows)
+    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 
 
 @app.command(name="list")
@@ -489,6 +604,20 @@ def _number(text: str) -> float:
         raise OptionError(f"{text!r} is no number; write N, or MODEL=N") from None
 
 
+def _list(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise OptionError(f"{option} is {text!r}; write numbers, as 1e-6,1e-9") from None
+
+
+def _whole_list(option: str, text: str) -> list[int]:
+    numbers = _list(option, text)
+    if not all(number.is_integer() for number in numbers):
+        raise OptionError(f"{option} is {text!r}; write whole numbers, as 1e3,1e4")
+    return [int(number) for number in numbers]
+
+
 def _objectives(minimize: str | None, maximize: str | None) -> _Objectives:
     from dualroute.formulation import parse_objective
 
@@ -549,7 +678,7 @@ def _texts_of(log: "Outcomes", path: str, query: str, text: str) -> list[str]:
 
 
 def _options(
-    gap: float, time_limit: float, seed: int, threads: int, progress: "_Progress"
+    gap: float, time_limit: float, seed: int, threads: int, progress: "_Progress | None"
 ) -> "SolveOptions":
     from dualroute.solver import SolveOptions
 
@@ -558,15 +687,19 @@ def _options(
         time_limit=time_limit,
         seed=seed,
         threads=threads,
-        progress=progress.show if progress.wanted else None,
+        progress=progress.show if progress is not None and progress.wanted else None,
     )
 
 
 class _Progress:
-    """One line on standard error, rewritten as the search goes on; only on a terminal."""
+    """One line on standard error, rewritten as the search goes on; only on a terminal.
 
-    def __init__(self) -> None:
+    Objective and bound are in the user's sense.
+    """
+
+    def __init__(self, *, maximize: bool) -> None:
         self.wanted = sys.stderr.isatty()
+        self._sign = -1.0 if maximize else 1.0
         self._shown = False
 
     def __enter__(self) -> "_Progress":
@@ -580,7 +713,11 @@ class _Progress:
     def show(self, line: "Progress") -> None:
         gap = line.objective - line.best_bound
         relative = gap / abs(line.objective) if math.isfinite(gap) and line.objective else math.inf
-        words = f"{line.seconds:7.1f} s  {line.phase}  gap {relative:.1e}"
+        held, bound = self._sign * line.objective, self._sign * line.best_bound
+        words = (
+            f"{line.seconds:7.1f} s  {line.phase}  "
+            f"objective {held:.8g}  bound {bound:.8g}  gap {relative:.1e}"
+        )
         sys.stderr.write(f"\r\x1b[K{words}")
         sys.stderr.flush()
         self._shown = True
@@ -600,6 +737,16 @@ def _usable(out: str | None, json: str | None, solver: str, tolerance: float) ->
     registry.load("solvers", solver)
     if not 0 <= tolerance < 1:
         raise OptionError(f"--feasibility-tolerance is {tolerance}; give 0 or more, below 1")
+
+
+def _finish_suite(rows: "list[SuiteRow]", json: str | None) -> None:
+    from dualroute.bench import machine, plain, suite_report, summary
+    from dualroute.report import print_report
+
+    values = {"machine": machine(), "summary": summary(rows), "rows": rows}
+    _emit(json, plain(values), lambda: print_report(suite_report(rows)))
+    routed = all(math.isfinite(row.objective) for row in rows)
+    raise typer.Exit(Exit.ANSWERED if routed else Exit.NOTHING_FOUND)
 
 
 def _finish(plan: "Plan", out: str | None, json: str | None) -> None:

@@ -70,12 +70,15 @@ def certificate_table(plan: Plan) -> Table:
     if math.isfinite(certificate.bound):
         which = "at most" if problem.maximize else "at least"
         bound = number(plan.certified_bound)
-        table.add_row(
-            "certified bound", f"{bound}  (any routing: {which}; prices: {plan.bound_by})"
-        )
+        by = f"prices: {plan.bound_by}"
+        if certificate.proof_nodes is not None:
+            by = f"by a tree of {certificate.proof_nodes} nodes, {certificate.proof_leaves} leaves"
+        table.add_row("certified bound", f"{bound}  (any routing: {which}; {by})")
     if certificate.feasible and math.isfinite(certificate.gap):
         relative = f"{certificate.mip_rel_gap:.2e} of the objective"
         split = f"regret {number(certificate.regret)} + idle limits {number(certificate.idle)}"
+        if certificate.proof_nodes is not None:
+            split += " at the prices"
         table.add_row("gap", f"{number(certificate.gap)}  ({relative}; {split})")
     if math.isfinite(plan.best_bound):
         table.add_row("solver's own bound", f"{number(plan.best_bound)}  (a claim)")
@@ -99,8 +102,9 @@ def limits_table(plan: Plan) -> Table:
     title = "Limits"
     if len(shown) < len(lines):
         title += f" ({len(shown)} of {len(lines)}, broken and dearest first; all in --json)"
-    worth = "weight" if plan.certificate.infeasible else "price"
-    table = _table(title, ("limit",), ("use", "", "limit", "slack", worth, "exact excess"))
+    weighed = plan.certificate.infeasible and plan.certificate.proof_nodes is None
+    worth = "weight" if weighed else "price"
+    table = ruled_table(title, ("limit",), ("use", "", "limit", "slack", worth, "exact excess"))
     table.add_column("unit", overflow="fold")
     for line in shown:
         table.add_row(
@@ -114,7 +118,7 @@ def limits_table(plan: Plan) -> Table:
             plain(line.unit),
             style="bold red" if line.kept is False else None,
         )
-    meaning = "of the proof, per" if plan.certificate.infeasible else f"{plan.problem.unit} per"
+    meaning = "of the proof, per" if weighed else f"{plan.problem.unit} per"
     table.caption = f"{worth}: {meaning} unit of the limit"
     table.caption_justify = "left"
     return table
@@ -123,7 +127,7 @@ def limits_table(plan: Plan) -> Table:
 def models_table(plan: Plan) -> Table:
     """Queries, cost and quality per model."""
     lines = plan.per_model()
-    table = _table("Models", ("model",), ("queries", "share", "cost", "mean quality"))
+    table = ruled_table("Models", ("model",), ("queries", "share", "cost", "mean quality"))
     total = sum(line.queries for line in lines)
     for line in sorted(lines, key=lambda line: -line.queries):
         if line.queries:
@@ -146,12 +150,13 @@ def remarks(plan: Plan) -> list[str]:
     said = []
     if _one_lambda_does(plan):
         said.append("No capacity binds: a single calibrated lambda does as well here.")
-    if plan.certificate.infeasible:
+    if plan.certificate.infeasible and plan.certificate.proof_nodes is None:
         said.append(_contradiction(plan))
     return said
 
 
-def _table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+def ruled_table(title: str, left: Iterable[str], right: Iterable[str]) -> Table:
+    """A table under a title, words to the left and numbers to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in left:
         table.add_column(heading, overflow="fold")
@@ -185,7 +190,7 @@ def _one_lambda_does(plan: Plan) -> bool:
     to about one query.
     """
     certificate, prices = plan.certificate, plan.solution.prices
-    near = certificate.mip_rel_gap <= _NEAR
+    near = certificate.mip_rel_gap <= _NEAR and certificate.proof_nodes is None
     if not (certificate.feasible and near and prices is not None and plan.problem.rows):
         return False
     priced = 0
@@ -241,7 +246,7 @@ def demo_report(demo: Demo) -> Group:
     plan, truth = demo.plan, demo.clairvoyant
     n = plan.outcomes.n_queries
     parts: list[RenderableType] = [Text(demo.workload.note), plan_report(plan)]
-    table = _table(
+    table = ruled_table(
         "The same predictions, other solvers (predicted totals)",
         ("solver",),
         ("predicted quality", "certified gap", "seconds", "stopped on"),

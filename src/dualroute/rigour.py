@@ -6,10 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from dualroute.arrays import Floats, exact_sum
+from dualroute.arrays import Floats, Ints, exact_total
 from dualroute.problem import Prices, RoutingProblem
+from dualroute.sweep import Sweeper, WideChunk
 
 _UNIT_ROUNDOFF = 2.0**-53
+_LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
 
 
 def fractions(vector: Floats) -> list[Fraction]:
@@ -25,35 +27,27 @@ def cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
     and Stability of Numerical Algorithms, 2002, section 3.1). Twice that is taken off every
     pair, which also covers the rounding of the magnitudes and of the subtraction, and the
     smallest normal number for products that underflow; where no row is priced there is nothing
-    to take off. Queries are summed exactly within a block, rounded once per block.
+    to take off. Queries are summed exactly.
 
     Returns
     -------
     Fraction or None
-        None if a number leaves the range of doubles.
+        None if a number might leave the range of doubles.
     """
+    if not prices.vector.max(initial=0.0) <= _LARGEST_PRICE:
+        return None
     charged = sum(bool(price.any()) for price in prices.values)
-    error = 2.0 * (charged + 3) * _UNIT_ROUNDOFF
-    total, rounded = Fraction(0), Fraction(0)
-    for block in problem.blocks():
-        low = problem.objective[block].astype(np.float64)
-        if charged:
-            forbidden = ~np.isfinite(low)
-            size = np.abs(low)
-            for rows, price in zip(problem.rows, prices.values, strict=True):
-                if price.any():
-                    charge = rows.charge(price, block)
-                    low += charge
-                    size += np.abs(charge)
-            size[forbidden] = 0.0
-            low -= error * size + np.finfo(np.float64).tiny
-        cheapest = low.min(axis=1)
-        partial = exact_sum(cheapest) if np.isfinite(cheapest).all() else math.inf
-        if not math.isfinite(partial):
-            return None
-        total += Fraction(partial)
-        rounded += Fraction(abs(partial))
-    return total - rounded * Fraction(2) ** -53
+    error = 2.0 * (charged + 3) * _UNIT_ROUNDOFF if charged else 0.0
+    least = np.finfo(np.float64).tiny if charged else 0.0
+
+    def visit(chunk: WideChunk) -> Fraction | None:
+        cheapest = chunk.low - least
+        return exact_total(cheapest) if np.isfinite(cheapest).all() else None
+
+    sweeper = Sweeper(problem)
+    parts = sweeper.sweep_wide(prices, error * prices.vector, error, math.inf, visit)
+    found = [part for part in parts if part is not None]
+    return sum(found, Fraction(0)) if len(found) == len(parts) else None
 
 
 def rounded_down(number: Fraction) -> float:
@@ -63,3 +57,47 @@ def rounded_down(number: Fraction) -> float:
     except OverflowError:
         return -math.inf if number < 0 else sys.float_info.max
     return value if Fraction(value) <= number else math.nextafter(value, -math.inf)
+
+
+def rounded_up(number: Fraction) -> float:
+    """The least double not below a number; infinity above all doubles."""
+    return -rounded_down(-number)
+
+
+def priced_below(
+    problem: RoutingProblem,
+    prices: Prices,
+    part: slice | Ints = slice(None),
+    *,
+    objective: bool = True,
+) -> Floats:
+    r"""Numbers never above the exact :math:`f_{ij} + \sum_k p_k u_{kij}`, shape ``(b, m)``.
+
+    What rounding may do is taken off as in `cheapest_total`; ``inf`` where a pair is not
+    allowed. Where a charge leaves the range of doubles the entry is NaN or ``-inf``, never a
+    number.
+
+    Parameters
+    ----------
+    part
+        Some queries.
+    objective
+        Whether :math:`f` counts; without, a ray weighs usage alone.
+    """
+    low = problem.objective[part].astype(np.float64)
+    forbidden = low == np.inf
+    if not objective:
+        low[~forbidden] = 0.0
+    charged = sum(bool(price.any()) for price in prices.values)
+    if charged == 0:
+        return low
+    size = np.abs(low)
+    for rows, price in zip(problem.rows, prices.values, strict=True):
+        if price.any():
+            charge = rows.charge(price, part)
+            low += charge
+            size += np.abs(charge)
+    size[forbidden] = 0.0
+    low -= 2.0 * (charged + 3) * _UNIT_ROUNDOFF * size + np.finfo(np.float64).tiny
+    low[forbidden] = np.inf
+    return low

@@ -17,6 +17,7 @@ from dualroute.formulation import Limit, Objective, Restriction, formulate
 from dualroute.outcomes import Outcomes
 from dualroute.predictor import Predictor
 from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
+from dualroute.proof import Proof
 from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
 
 _BOUND_BY = "lagrangian"
@@ -163,7 +164,8 @@ class Plan:
         nothing = self.problem.split(np.full(self.problem.n_rows, np.nan))
         uses = self.certificate.use or nothing
         excesses = self.certificate.excess or nothing
-        weights = self.solution.ray if self.certificate.infeasible else self.solution.prices
+        weighed = self.certificate.infeasible and self.certificate.proof_nodes is None
+        weights = self.solution.ray if weighed else self.solution.prices
         prices = weights.values if weights is not None else nothing
         for rows, use, excess, price in zip(self.problem.rows, uses, excesses, prices, strict=True):
             sign = -1.0 if rows.at_least else 1.0
@@ -234,6 +236,9 @@ class Plan:
             "bound_by": self.bound_by,
             "limits": [_plain(line) for line in self.limits()],
             "ray": self._ray(),
+            "proof_nodes": certificate.proof_nodes,
+            "proof_leaves": certificate.proof_leaves,
+            "proof_flaw": certificate.proof_flaw or None,
             "per_model": [_plain(line) for line in self.per_model()],
             "solver": self.solution.solver,
             "seconds": self.solution.seconds,
@@ -245,7 +250,7 @@ class Plan:
     def _ray(self) -> list[dict[str, Any]] | None:
         """The weights that prove infeasibility, where they do."""
         ray = self.solution.ray
-        if ray is None or not self.certificate.infeasible:
+        if ray is None or not math.isfinite(self.certificate.needed):
             return None
         return [
             {"name": rows.name, "pool": rows.labels[r] if rows.labels else "", "weight": weight}
@@ -380,6 +385,7 @@ def verify(
     assignment: Ints,
     *,
     prices: Prices | None = None,
+    proof: Proof | None = None,
     minimize: Objective | None = None,
     maximize: Objective | None = None,
     limits: Sequence[Limit | Restriction] = (),
@@ -397,6 +403,8 @@ def verify(
         The routing, shape ``(n,)``, indices into ``outcomes.models``.
     prices
         Prices that came with it; without them the native solver finds some.
+    proof
+        A tree of prices that came with it; checked like everything else.
 
     Returns
     -------
@@ -422,6 +430,7 @@ def verify(
         termination=Termination.COMPLETED,
         assignment=np.asarray(assignment),
         prices=prices,
+        proof=proof,
         solver=_GIVEN,
     )
     return _planned(outcomes, problem, claim, options or SolveOptions())
@@ -474,12 +483,18 @@ def _limit(where: str, entry: Any) -> Limit | Restriction:
     return limit
 
 
-def _planned(
-    outcomes: Outcomes, problem: RoutingProblem, claim: Solution, options: SolveOptions
-) -> Plan:
-    """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
+def explained(
+    problem: RoutingProblem, claim: Solution, options: SolveOptions
+) -> tuple[Solution, str]:
+    """Give a claim the prices, or the ray, of the native dual where it has none of its own.
+
+    Returns
+    -------
+    tuple of Solution and str
+        The claim, ready to be certified, and whose prices it has.
+    """
     bound_by = claim.solver
-    unexplained = claim.assignment is None and claim.ray is None
+    unexplained = claim.assignment is None and claim.ray is None and claim.proof is None
     if unexplained or (claim.prices is None and claim.assignment is not None):
         native = registry.load("solvers", _BOUND_BY)(core_pairs=0)
         left = replace(options.after(claim.seconds), start=None, progress=None)
@@ -488,6 +503,14 @@ def _planned(
             claim, bound_by = replace(claim, prices=dual.prices), _BOUND_BY
         if unexplained:
             claim = replace(claim, ray=dual.ray)
+    return claim, bound_by
+
+
+def _planned(
+    outcomes: Outcomes, problem: RoutingProblem, claim: Solution, options: SolveOptions
+) -> Plan:
+    """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
+    claim, bound_by = explained(problem, claim, options)
     return Plan(outcomes, problem, claim, certify(problem, claim), bound_by)
 
 

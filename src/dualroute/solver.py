@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from dualroute.arrays import Ints
 from dualroute.errors import OptionError
 from dualroute.problem import Prices, RoutingProblem
+
+if TYPE_CHECKING:
+    from dualroute.proof import Proof
 
 
 class Status(StrEnum):
@@ -147,6 +150,8 @@ class Solution:
         Passes, nodes or steps: whatever the solver counts.
     phases
         Seconds by phase of the search, where the solver tells.
+    proof
+        A tree of prices that claims a better bound than the prices alone have.
     """
 
     status: Status
@@ -159,6 +164,7 @@ class Solution:
     seconds: float = 0.0
     iterations: int = 0
     phases: Mapping[str, float] = field(default_factory=dict)
+    proof: "Proof | None" = None
 
 
 @runtime_checkable

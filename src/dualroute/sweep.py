@@ -20,7 +20,7 @@ from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums, read_only
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 
 COMPILED_PAIRS = 2**17  # from this size on, importing numba repays itself within one solve
-_CHUNK = 2**15
+_CHUNK = 2**13
 _EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
 _NO_VECTOR, _NO_GRID = np.empty(0), np.empty((0, 0))
 
@@ -212,6 +212,34 @@ class Sweeper:
         else:
             one = self._plain_wide(prices, radius, relative, margin)
         return self._map(lambda start, stop: visit(one(start, stop)), None)
+
+    @property
+    def signs(self) -> bool:
+        """Whether queries can be told apart by `signer`: no pool depends on the query."""
+        return bool(self.compiled) and not self._other
+
+    def signer(
+        self, prices: Prices, radius: Floats, relative: float, margin: float
+    ) -> Callable[[WideChunk], tuple[Ints, Ints]]:
+        """What numbers alike the queries of a `WideChunk` that the limits cannot tell apart.
+
+        Takes the arguments of `sweep_wide`, and gives a hash per query and its lowest model in
+        play, from which differences are taken: see `dualroute.kernels.sign`.
+        """
+        from dualroute import kernels
+
+        terms = self._terms(prices.vector)
+        widths = self._terms(radius, wide=True)
+        wide = (widths[2], relative, widths[4], widths[6])
+        shared = self._dense is None or bool(np.ptp(self._dense.rows.pool) == 0)
+
+        def one(chunk: WideChunk) -> tuple[Ints, Ints]:
+            size = chunk.stop - chunk.start
+            found = np.empty(size, np.uint64), np.empty(size, np.int32)
+            kernels.sign(chunk.start, chunk.stop, *terms, *wide, margin, shared, chunk.high, *found)
+            return found
+
+        return one
 
     def _map(self, one: Callable[[int, int], T], edges: Ints | None) -> list[T]:
         bounds = [(int(a), int(b)) for a, b in pairwise(self.edges if edges is None else edges)]

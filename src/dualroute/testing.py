@@ -356,7 +356,7 @@ def _judge_known(solver: Solver, known: Known, *, exact: bool) -> None:
             )
         if not known.contradictory:
             _rule(
-                not certificate.infeasible,
+                not certificate.infeasible or certificate.proof_nodes is not None,
                 f"{name}: fractions keep the limits, so no ray can prove infeasibility",
             )
         return

@@ -4,16 +4,17 @@ The solver's seam: it sends ``K`` prices and gets back ``K``-vectors, ``K x K`` 
 counts, whatever holds the table. The passes themselves are `dualroute.sweep`'s.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
+from dualroute.arrays import Bools, Floats, Ints, at, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 from dualroute.sweep import Chunk, Sweeper, WideChunk, total, used_by
 
+_GOLDEN = (5**0.5 - 1) / 2
 _HAIR = 1e-15  # of a pair's objective: what rounding may move it by
 _NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 
@@ -97,6 +98,51 @@ class Part:
         return routed
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Types:
+    """What is left of a problem in a box of prices, equal queries counted and not repeated.
+
+    Attributes
+    ----------
+    problem
+        One query for each of ``T`` types: what its members would cost and use together beyond
+        one reference model each, whose cost and use are taken off.
+    free
+        The queries that are not settled, shape ``(f,)``.
+    kind
+        Type of each of them.
+    size
+        How many there are of each type, shape ``(T,)``.
+    settled
+        As in `Part`.
+    cost
+        Objective of the settled queries, and of the free ones on their reference models.
+    """
+
+    problem: RoutingProblem
+    free: Ints
+    kind: Ints
+    size: Ints
+    settled: Ints
+    cost: float
+
+    def spread(self, shares: Floats) -> Ints:
+        """A routing in which the members of each type have these shares, ``(T, m)``, rounded.
+
+        Whole numbers per type, rounded at a point that differs from type to type so that what
+        rounding does cancels out over many (systematic sampling).
+        """
+        share = shares / shares.sum(axis=1, keepdims=True)
+        reached = np.cumsum(share, axis=1) * self.size[:, None]
+        reached[:, -1] = self.size
+        point = (np.arange(self.size.size) * _GOLDEN % 1.0)[:, None]
+        counts = np.diff(np.floor(reached + point), axis=1, prepend=0.0).astype(np.intp)
+        models = np.tile(np.arange(share.shape[1], dtype=np.int32), self.size.size)
+        routed = self.settled.copy()
+        routed[self.free[np.argsort(self.kind, kind="stable")]] = np.repeat(models, counts.ravel())
+        return routed
+
+
 @dataclass(frozen=True, eq=False)
 class LocalEngine:
     """Evaluates the Lagrangian of a problem held in memory.
@@ -110,6 +156,8 @@ class LocalEngine:
         The problem, in its own units.
     threads
         Most threads of a pass; they change no digit.
+    compiled
+        Whether passes are compiled; by default where the table is large.
     value_scale
         Scaled value per unit of objective.
     row_scale
@@ -118,6 +166,7 @@ class LocalEngine:
 
     problem: RoutingProblem
     threads: int = 1
+    compiled: bool | None = None
     value_scale: float = field(init=False)
     row_scale: Floats = field(init=False)
 
@@ -130,7 +179,7 @@ class LocalEngine:
     @cached_property
     def sweeper(self) -> Sweeper:
         """The passes."""
-        return Sweeper(self.problem, self.threads)
+        return Sweeper(self.problem, self.threads, self.compiled)
 
     @property
     def limit(self) -> Floats:
@@ -160,21 +209,18 @@ class LocalEngine:
         """
         problem, prices = self.problem, self.prices(scaled)
         heat = temperature / (self.value_scale * problem.n_queries)
+        soften = self._soften_compiled if self.sweeper.compiled else self._soften
 
         def visit(chunk: Chunk) -> tuple[float, float, Floats, Floats, int]:
             near = np.flatnonzero(chunk.second - chunk.best < _NEGLIGIBLE * heat)
             if near.size == 0:
                 return chunk.value, 0.0, chunk.use, np.zeros((1, 1)), 0
             queries = chunk.start + near
-            priced = price_pairs(problem, prices, queries)
-            best = chunk.best[near]
-            weights = np.exp((best[:, None] - priced) / heat)
-            mass = weights.sum(axis=1)
-            weights /= mass[:, None]
-            moved = self._expected(queries, weights) - used_by(problem, chunk.chosen[near], queries)
-            softer = -heat * float(np.log(mass).sum())
-            curved = self._spread(queries, weights)
-            return chunk.value, softer, chunk.use + moved, curved, near.size
+            log_mass, expected, curved = soften(
+                queries, price_pairs(problem, prices, queries), heat
+            )
+            moved = expected - used_by(problem, chunk.chosen[near], queries)
+            return chunk.value, -heat * log_mass, chunk.use + moved, curved, near.size
 
         parts = self.sweeper.sweep(prices, visit)
         value = sum(part[0] for part in parts) - float(prices.vector @ problem.limit)
@@ -210,7 +256,11 @@ class LocalEngine:
         """An engine over a random part of the queries, limits scaled by its share."""
         generator = np.random.default_rng(seed)
         queries = np.sort(generator.choice(self.problem.n_queries, size, replace=False))
-        return LocalEngine(self.problem.take(queries), self.threads)
+        return self.over(self.problem.take(queries))
+
+    def over(self, problem: RoutingProblem) -> "LocalEngine":
+        """An engine over some of the queries, whose passes are compiled where this one's are."""
+        return LocalEngine(problem, self.threads, self.sweeper.compiled)
 
     def part(self, scaled: Floats, radius: Floats, margin: float) -> Part:
         """The problem that is left where prices stay within a box.
@@ -243,6 +293,86 @@ class LocalEngine:
         left = problem.take(free, problem.limit - used) if free.size else problem
         return Part(left, free, settled, float(sum(part[1] for part in parts)))
 
+    def types(self, scaled: Floats, radius: Floats, margin: float) -> Types:
+        """The same with equal free queries merged; needs `Sweeper.signs`.
+
+        On the box the Lagrangian of the types, plus `Types.cost`, is that of the whole.
+        """
+        problem, prices = self.problem, self.prices(scaled)
+        spread = radius * self.row_scale / self.value_scale
+        sign = self.sweeper.signer(prices, spread, _HAIR, margin)
+        settled = np.empty(problem.n_queries, np.int32)
+
+        def visit(chunk: WideChunk) -> tuple[Ints, Ints, Ints, float, Floats]:
+            settled[chunk.start : chunk.stop] = chunk.chosen
+            signature, reference = sign(chunk)
+            free = np.flatnonzero(~chunk.settled)
+            return chunk.start + free, signature[free], reference[free], chunk.cost, chunk.use
+
+        parts = self.sweeper.sweep_wide(prices, spread, _HAIR, margin, visit)
+        free, signature, reference = (np.concatenate([p[k] for p in parts]) for k in range(3))
+        _, first, kind, size = np.unique(
+            signature, return_index=True, return_inverse=True, return_counts=True
+        )
+        return self._merged(prices, spread, margin, free, kind, first, size, reference, settled,
+                            sum(p[3] for p in parts), total([p[4] for p in parts]))  # fmt: skip
+
+    def _merged(
+        self,
+        prices: Prices,
+        spread: Floats,
+        margin: float,
+        free: Ints,
+        kind: Ints,
+        first: Ints,
+        size: Ints,
+        reference: Ints,
+        settled: Ints,
+        cost: float,
+        used: Floats,
+    ) -> Types:
+        problem = self.problem
+        queries, origin = free[first], reference[first][:, None]
+        weight = size[:, None].astype(np.float64)
+        priced = price_pairs(problem, prices, queries)
+        width = _HAIR * np.abs(problem.objective[queries].astype(np.float64))
+        for rows, each in zip(problem.rows, problem.split(spread), strict=True):
+            width += np.abs(rows.charge(each, queries))
+        width[~np.isfinite(priced)] = 0.0
+        in_play = priced - width <= (priced + width).min(axis=1, keepdims=True) + margin
+        objective = problem.objective[queries].astype(np.float64)
+        objective -= np.take_along_axis(objective, origin, axis=1)
+        rows_left, used_there = [], []
+        for rows in problem.rows:
+            shape = objective.shape
+            usage = np.broadcast_to(part_of(rows.usage, queries), shape).astype(np.float64)
+            there = np.zeros(rows.n_pools)
+            if rows.usage.shape[1] > 1 and np.ptp(rows.pool) == 0 and rows.pool[0, 0] >= 0:
+                usage = usage - np.take_along_axis(usage, origin, axis=1)
+                taken = rows.taken(free, reference).sum(dtype=np.float64)
+                there[rows.pool[0, 0]] = taken
+            rows_left.append(replace(rows, usage=weight * usage))
+            used_there.append(there)
+        limits = problem.split(problem.limit - used - np.concatenate(used_there))
+        left = replace(
+            problem,
+            objective=np.where(in_play, weight * objective, np.inf),
+            rows=tuple(replace(r, limit=b) for r, b in zip(rows_left, limits, strict=True)),
+        )
+        there_cost = float(problem.objective[free, reference].sum(dtype=np.float64))
+        return Types(left, free, kind, size, settled, cost + there_cost)
+
+    def restricted(self, free: Ints, base: Ints) -> Part:
+        """The problem of some queries while the others stay as in a routing, shape ``(n,)``."""
+        problem = self.problem
+        others = np.ones(problem.n_queries, bool)
+        others[free] = False
+        kept = np.flatnonzero(others)
+        routed = base[kept]
+        cost = float(at(problem.objective, base)[kept].sum(dtype=np.float64))
+        left = problem.limit - used_by(problem, routed, kept)
+        return Part(problem.take(free, left), free, base, cost)
+
     def core(self, scaled: Floats, threshold: float) -> Bools:
         """Pairs whose reduced cost is at most a threshold, in objective units, ``(n, m)``."""
         prices = self.prices(scaled)
@@ -251,19 +381,31 @@ class LocalEngine:
         ]
         return np.concatenate(near)
 
-    def core_sizes(self, scaled: Floats, thresholds: Floats) -> Ints:
-        """How many pairs `core` would leave open at each threshold, one pass for all.
+    def _soften(self, queries: Ints, priced: Floats, heat: float) -> tuple[float, Floats, Floats]:
+        """Log-mass, expected use and covariance of use under softmin weights: the definition."""
+        weights = np.exp((priced.min(axis=1, keepdims=True) - priced) / heat)
+        mass = weights.sum(axis=1)
+        weights /= mass[:, None]
+        expected = self._expected(queries, weights)
+        return float(np.log(mass).sum()), expected, self._spread(queries, weights)
 
-        A query with one pair within the threshold is settled and counts nothing.
-        """
-        prices = self.prices(scaled)
-        sizes = np.zeros(thresholds.size, np.int64)
-        for block in self.problem.blocks():
-            reduced = regrets(self.problem, prices, block)
-            for k, threshold in enumerate(thresholds):
-                counts = np.count_nonzero(reduced <= threshold, axis=1)
-                sizes[k] += int(counts[counts > 1].sum())
-        return sizes
+    def _soften_compiled(
+        self, queries: Ints, priced: Floats, heat: float
+    ) -> tuple[float, Floats, Floats]:
+        from dualroute import kernels
+
+        problem, shape = self.problem, priced.shape
+        row = np.full((len(problem.rows), *shape), -1, np.int32)
+        use = np.zeros((len(problem.rows), *shape))
+        offset = 0
+        for f, rows in enumerate(problem.rows):
+            pool = part_of(rows.pool, queries)
+            row[f] = np.where(pool >= 0, pool + offset, -1)
+            use[f] = rows.signed(part_of(rows.usage, queries))
+            offset += rows.n_pools
+        expected, curved = np.zeros(problem.n_rows), np.zeros((problem.n_rows, problem.n_rows))
+        log_mass = kernels.soften(priced, heat, row, use, expected, curved)
+        return float(log_mass), expected, curved
 
     def _expected(self, queries: Ints, weights: Floats) -> Floats:
         """Expected use of every row when models are drawn with these weights, ``(K,)``."""

@@ -18,11 +18,38 @@ from dualroute.solver import Clock
 
 Tell: TypeAlias = Callable[[Floats, float], None]
 
-_FIRST_LEVEL = 2_000
+FIRST_LEVEL = 2_000
 _GROWTH = 10
-_COLDEST = 1e-5
+_HOTTEST, COLDEST = 1.0, 1e-5
+_COOLING = 0.2
 _STEPS_PER_TEMPERATURE = 6
 _HALVINGS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """Prices between two bounds, scaled, each of shape ``(K,)``."""
+
+    low: Floats
+    high: Floats
+
+    @classmethod
+    def up_to(cls, most: float, k: int) -> "Box":
+        """From zero to one largest price."""
+        return cls(np.zeros(k), np.full(k, most))
+
+    def clip(self, scaled: Floats) -> Floats:
+        """The nearest prices in the box."""
+        return np.clip(scaled, self.low, self.high)
+
+    def edge(self, scaled: Floats, gradient: Floats) -> Bools:
+        """Which prices stand at a bound, above zero, that the dual would have them cross.
+
+        At a bound of zero width the gradient decides alone; elsewhere a price at a bound is
+        taken to press against it.
+        """
+        pressing = (gradient > 0) | (self.high > self.low)
+        return (scaled >= self.high) & pressing | (scaled <= self.low) & (self.low > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,69 +62,104 @@ class Ascent:
         Scaled prices of the best true value seen on all queries, shape ``(K,)``.
     value
         That value, scaled; ``-inf`` if no full pass was made.
+    gradient
+        The smoothed Lagrangian's there, shape ``(K,)``.
+    tied
+        Part of the queries that felt the smoothing at the last temperature.
     passes
         Full-table equivalents spent.
     """
 
     scaled: Floats
     value: float
+    gradient: Floats
+    tied: float
     passes: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """Where the ascent on samples ended.
+
+    Attributes
+    ----------
+    scaled
+        Prices in the whole's scale, shape ``(K,)``.
+    moved
+        How far the last sample moved them, shape ``(K,)``: a measure of what sampling gets wrong.
+    tied
+        Part of the last sample's queries that no temperature tells apart.
+    passes
+        Full-table equivalents spent.
+    """
+
+    scaled: Floats
+    moved: Floats
+    tied: float
+    passes: float
+
+
+def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
+    """Climb on samples of 2,000, 20,000, ... queries, each from the prices of the last.
+
+    Parameters
+    ----------
+    engine
+        Over all queries; a table too small to sample is left alone.
+    start
+        Scaled prices to begin with, shape ``(K,)``.
+    """
+    n = engine.problem.n_queries
+    passes, temperature, scaled, tied = 0.0, _HOTTEST, start, 0.0
+    moved = np.zeros_like(start)
+    size = FIRST_LEVEL
+    while size * 4 < n and size < 100 * FIRST_LEVEL and not clock.expired:
+        sample = engine.sample(size, seed)
+        level = ascend(sample, scaled, hottest=temperature, coldest=1 / size, clock=clock)
+        # A sample measures rows and objective by itself; prices go from one to the other.
+        reached = engine.scaled(sample.prices(level.scaled))
+        moved, tied, scaled = np.abs(reached - scaled), level.tied, reached
+        passes += level.passes * size / n
+        temperature = 10 / size  # ties finer than a sample resolves are left to the next
+        size *= _GROWTH
+    return Sampled(scaled, moved, tied, passes)
 
 
 def ascend(
     engine: LocalEngine,
     start: Floats,
     *,
-    seed: int,
+    hottest: float = _HOTTEST,
+    coldest: float = COLDEST,
     clock: Clock,
-    tell: Tell,
+    box: Box | None = None,
+    tell: Tell | None = None,
 ) -> Ascent:
-    """Climb on samples of 2,000, 20,000, ... queries, then on all, each from the last prices.
+    """Climb on all queries of an engine while the temperature falls.
 
     Parameters
     ----------
-    engine
-        Over all queries.
     start
         Scaled prices to begin with, shape ``(K,)``.
+    hottest, coldest
+        First and last temperature, relative to a mean query's cost.
+    box
+        Where prices may go; anywhere from zero up if not given.
     tell
-        Called with the prices and the scaled value of each new best on all queries.
+        Called with the prices and the scaled value of each new best.
     """
-    n = engine.problem.n_queries
-    passes, temperature, scaled = 0.0, 1.0, start
-    size = _FIRST_LEVEL
-    while size * 4 < n and not clock.expired:
-        level = _climb(
-            engine.sample(size, seed), scaled, temperature, max(_COLDEST, 1 / size), clock, None
-        )
-        scaled = level.scaled
-        passes += level.passes * size / n
-        temperature = 10 / size  # ties finer than a sample resolves are left to the next
-        size *= _GROWTH
-    final = _climb(engine, scaled, temperature, _COLDEST, clock, tell)
-    return Ascent(final.scaled, final.value, passes + final.passes)
-
-
-def _climb(
-    engine: LocalEngine,
-    start: Floats,
-    hottest: float,
-    coldest: float,
-    clock: Clock,
-    tell: Tell | None,
-) -> Ascent:
-    scaled, temperature, passes = start, hottest, 0
-    best, best_value = start, -np.inf
+    box = box or Box.up_to(np.inf, start.size)
+    scaled, temperature, passes = box.clip(start), hottest, 0
+    best, best_value, gradient, tied = scaled, -np.inf, np.zeros_like(scaled), 0.0
     while temperature >= coldest and not clock.expired:
         here = engine.evaluate(scaled, temperature)
         passes += 1
         for _ in range(_STEPS_PER_TEMPERATURE):
             if here.value > best_value:
-                best, best_value = scaled, here.value
+                best, best_value, gradient = scaled, here.value, here.gradient
                 if tell is not None:
                     tell(best, best_value)
-            pinned = (scaled <= 0) & (here.gradient <= 0)
-            step = _newton_step(here, pinned, 1.0 + float(np.abs(scaled).max(initial=0.0)))
+            step = newton_step(here, scaled, box)
             promise = float(here.gradient @ step)
             # What softening gives up is about `temperature` per near-tied query.
             settled = temperature * max(here.near_ties, 1) / engine.problem.n_queries
@@ -105,7 +167,7 @@ def _climb(
                 break
             moved = None
             for halving in range(_HALVINGS):
-                trial = np.maximum(scaled + step * 0.5**halving, 0.0)
+                trial = box.clip(scaled + step * 0.5**halving)
                 there = engine.evaluate(trial, temperature)
                 passes += 1
                 gained = there.smoothed - here.smoothed
@@ -118,13 +180,20 @@ def _climb(
                 break
             scaled, here = moved
         if here.value > best_value:
-            best, best_value = scaled, here.value
-        temperature *= 0.2
-    return Ascent(best, best_value, float(passes))
+            best, best_value, gradient = scaled, here.value, here.gradient
+            if tell is not None:
+                tell(best, best_value)
+        tied = here.near_ties / engine.problem.n_queries
+        temperature *= _COOLING
+    return Ascent(best, best_value, gradient, tied, float(passes))
 
 
-def _newton_step(here: Evaluation, pinned: Bools, reach: float) -> Floats:
-    """Newton's direction over the prices that are free to move, no entry above ``reach``."""
+def newton_step(here: Evaluation, scaled: Floats, box: Box) -> Floats:
+    """Newton's direction over the prices that are free to move, no entry above their reach."""
+    pinned = ((scaled <= box.low) & (here.gradient <= 0)) | (
+        (scaled >= box.high) & (here.gradient >= 0)
+    )
+    reach = 1.0 + float(np.abs(scaled).max(initial=0.0))
     step = np.zeros_like(here.gradient)
     free = np.flatnonzero(~pinned)
     if free.size == 0:

@@ -2,22 +2,20 @@
 
 A pair whose reduced cost exceeds ``objective - bound`` is in no better routing, for any prices
 (the gap identity), so a program on the remaining pairs loses nothing. Where those are still
-too many, the pairs of smallest reduced cost make a neighbourhood that is searched instead.
+too many, `search` gives some of them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints
+from dualroute.arrays import Bools, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.highs import run_highs
 from dualroute.linear import linear_form
-from dualroute.problem import Prices, RoutingProblem, allowed_pairs
+from dualroute.problem import Prices, RoutingProblem
 from dualroute.rounding import repair
 from dualroute.solver import Clock, SolveOptions, Termination
-
-_NEIGHBOURHOOD_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,53 +41,6 @@ class CoreAnswer:
     complete: bool
     finished: bool = True
     interrupted: bool = False
-
-
-def search_core(
-    engine: LocalEngine,
-    prices: Prices,
-    *,
-    gap: float,
-    base: Ints,
-    feasible: bool,
-    most_pairs: int,
-    options: SolveOptions,
-    clock: Clock,
-) -> CoreAnswer:
-    """Search the pairs of small reduced cost around a routing.
-
-    Parameters
-    ----------
-    prices
-        Good prices, in the problem's own units.
-    gap
-        ``objective - bound`` of the best routing; ``inf`` without one.
-    base
-        A routing, shape ``(n,)``: where queries outside the core stay.
-    feasible
-        Whether `base` keeps every limit.
-    most_pairs
-        Largest program to hand over.
-    """
-    problem = engine.problem
-    pairs = open_pairs(engine, prices, base, gap) if feasible else allowed_pairs(problem)
-    complete = columns_of(pairs) <= most_pairs
-    if not complete:
-        pairs = _neighbourhood(engine, engine.scaled(prices), most_pairs, options.seed)
-        clock = Clock(min(clock.left, _NEIGHBOURHOOD_SECONDS))
-        if feasible:
-            # In a neighbourhood the last tenth of the gap is not worth its time.
-            options = replace(options, mip_abs_gap=max(options.mip_abs_gap, 0.1 * gap))
-    return solve_pairs(
-        problem,
-        prices,
-        pairs,
-        base=base,
-        feasible=feasible,
-        complete=complete,
-        options=options,
-        clock=clock,
-    )
 
 
 def open_pairs(engine: LocalEngine, prices: Prices, base: Ints, gap: float) -> Bools:
@@ -174,17 +125,3 @@ def _reach(engine: LocalEngine, prices: Prices, base: Ints, gap: float) -> float
     problem = engine.problem
     beyond = float(prices.vector @ (problem.target - problem.limit))
     return gap + beyond + 1e-12 * abs(problem.value(base))
-
-
-def _neighbourhood(engine: LocalEngine, scaled: Floats, most: int, seed: int) -> Bools:
-    """About ``most`` pairs of smallest reduced cost; where ties are more, of random queries."""
-    typical = 1.0 / (engine.value_scale * engine.problem.n_queries)
-    thresholds = typical * np.append(0.0, np.logspace(-12, 2, 29))
-    fitting = np.flatnonzero(engine.core_sizes(scaled, thresholds) <= most)
-    pairs = engine.core(scaled, float(thresholds[fitting[-1]]) if fitting.size else 0.0)
-    if fitting.size == 0:
-        counts = pairs.sum(axis=1)
-        order = np.random.default_rng(seed).permutation(np.flatnonzero(counts > 1))
-        dropped = order[np.cumsum(counts[order]) > most]
-        pairs[dropped] = False
-    return pairs

@@ -10,7 +10,6 @@ value, primal and dual agree, and the master's own duals mix the planes into a f
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import highspy
 import numpy as np
@@ -19,12 +18,53 @@ from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import Cuts, LocalEngine
 from dualroute.highs import QuietHighs
 from dualroute.solver import Clock
-from dualroute.solvers.lagrangian.ascent import Tell
+from dualroute.solvers.lagrangian.ascent import Box, Tell
 
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
 _MASTER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mix:
+    """A fractional routing: each block's planes with their weights.
+
+    Attributes
+    ----------
+    weights
+        Shape ``(passes, blocks)``; each column sums to 1.
+    cuts
+        The planes.
+    edges
+        Bounds of the blocks of queries.
+    n_models
+        ``m``.
+    """
+
+    weights: Floats
+    cuts: tuple[Cuts, ...]
+    edges: Ints
+    n_models: int
+
+    def shares(self, block: int) -> Floats:
+        """Share of each model in each query of a block, shape ``(queries, m)``."""
+        start, stop = self.edges[block], self.edges[block + 1]
+        tally = np.zeros((stop - start, self.n_models))
+        lines = np.arange(stop - start)
+        # The last planes may have come after the last master.
+        for c in np.flatnonzero(self.weights[:, block] > 1e-12):
+            tally[lines, self.cuts[c].assignment[start:stop]] += self.weights[c, block]
+        return tally
+
+    def every_share(self) -> Floats:
+        """Share of each model in each query, shape ``(n, m)``."""
+        return np.concatenate([self.shares(b) for b in range(self.edges.size - 1)])
+
+    def votes(self) -> Ints:
+        """Model of the largest share of each query, ``(n,)``; ties go to the lowest index."""
+        blocks = range(self.edges.size - 1)
+        return np.concatenate([self.shares(b).argmax(axis=1) for b in blocks])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,13 +80,14 @@ class Polished:
     upper
         No prices do better than this within the box last used; `inf` before the first master.
     exact
-        Whether `value` meets the upper bound with the box inactive: the LP optimum.
+        Whether `value` meets the upper bound all over the box: with prices inside it, the
+        optimum of the linear relaxation.
     unbounded
         Whether the dual rose above every possible routing: the limits contradict each other.
     late
         Whether the clock ended it.
-    votes
-        Model with the largest share in the master's mix, shape ``(n,)``.
+    mix
+        The fractional routing that the master's duals make of the planes.
     passes
         Full passes made.
     """
@@ -57,24 +98,8 @@ class Polished:
     exact: bool
     unbounded: bool
     late: bool
-    votes: Ints
+    mix: Mix
     passes: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Box:
-    """Limits on the prices of the master.
-
-    Attributes
-    ----------
-    most
-        Largest scaled price.
-    radius
-        First half-width of the trust region.
-    """
-
-    most: float
-    radius: float
 
 
 def polish(
@@ -84,8 +109,9 @@ def polish(
     ceiling: float,
     relative: float,
     clock: Clock,
-    tell: Tell,
     box: Box,
+    radius: float,
+    tell: Tell | None = None,
 ) -> Polished:
     """Climb from good prices to the optimum of the linear relaxation.
 
@@ -99,23 +125,26 @@ def polish(
         A scaled value that no routing exceeds; a dual above it proves infeasibility.
     relative
         Stop when the value is this close to its upper bound, relative to its size.
+    box
+        Where prices may go.
+    radius
+        First half-width of the trust region.
     tell
         Called with the prices and the scaled value of each new best.
-    box
-        How far prices may go.
     """
     n = engine.problem.n_queries
     edges = np.linspace(0, n, min(n, max(32, min(128, n // 16))) + 1).astype(int)
-    best = np.minimum(start, box.most)
+    best = box.clip(start)
+    widest = float((box.high - box.low).max(initial=0.0))
     cuts = engine.cuts(best, edges)
-    value, passes, radius = cuts.value, 1, box.radius
+    value, passes = cuts.value, 1
     master = _Master(engine.limit, edges.size - 1)
     kept: list[Cuts] = [cuts]
     master.add(cuts)
     upper, exact = math.inf, False
     while passes < _MAX_PASSES and not clock.expired and value <= ceiling:
         solved = master.solve(
-            np.maximum(best - radius, 0.0), np.minimum(best + radius, box.most), clock
+            np.maximum(best - radius, box.low), np.minimum(best + radius, box.high), clock
         )
         if solved is None:
             break
@@ -124,13 +153,13 @@ def polish(
         if promise <= max(relative * abs(value), _NOISE):
             # The master is concave: what gains nothing in a box of this width around the best
             # prices gains nothing beyond it either, up to rounding.
-            if radius >= min(box.most, 1.0 + float(best.max(initial=0.0))):
-                exact = not bool((best >= box.most).any())
+            if radius >= min(widest, 1.0 + float(best.max(initial=0.0))):
+                exact = True
                 break
             radius *= 10
             continue
         at_edge = (trial >= best + 0.999 * radius) | (trial <= best - 0.999 * radius)
-        inside = not bool((at_edge & (trial > 0) & (trial < box.most)).any())
+        inside = not bool((at_edge & (trial > box.low) & (trial < box.high)).any())
         cuts = engine.cuts(trial, edges)
         passes += 1
         kept.append(cuts)
@@ -138,9 +167,10 @@ def polish(
         gained = cuts.value - value
         if gained > 0:
             best, value = trial, cuts.value
-            tell(best, value)
+            if tell is not None:
+                tell(best, value)
             if gained >= 0.3 * promise and not inside:
-                radius = min(2 * radius, box.most)
+                radius = min(2 * radius, widest)
         if gained < 0.05 * promise:
             radius = max(0.5 * radius, 1e-9)
     return Polished(
@@ -150,7 +180,7 @@ def polish(
         exact=exact,
         unbounded=value > ceiling,
         late=clock.expired,
-        votes=_votes(master.weights(), kept, edges, engine.problem.n_models),
+        mix=Mix(master.weights(), tuple(kept), edges, engine.problem.n_models),
         passes=passes,
     )
 
@@ -213,18 +243,3 @@ class _Master:
             return share
         shares: Floats = np.abs(np.asarray(solution.row_dual)).reshape(shape)
         return shares
-
-
-def _votes(weights: Floats, kept: list[Cuts], edges: Ints, n_models: int) -> Ints:
-    """Model with the most weight per query; ties go to the lowest index."""
-    n = int(edges[-1])
-    if weights.shape[0] < len(kept):  # the last planes came after the last master
-        weights = np.vstack([weights, np.zeros((len(kept) - weights.shape[0], weights.shape[1]))])
-    votes = np.empty(n, np.int32)
-    for b, (start, stop) in enumerate(pairwise(edges)):
-        tally = np.zeros((stop - start, n_models))
-        lines = np.arange(stop - start)
-        for c in np.flatnonzero(weights[:, b] > 1e-12):
-            tally[lines, kept[c].assignment[start:stop]] += weights[c, b]
-        votes[start:stop] = tally.argmax(axis=1)
-    return votes

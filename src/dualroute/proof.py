@@ -1,0 +1,885 @@
+r"""Trees of prices that prove how good a routing can be at most, and their checker.
+
+A price vector bounds every routing from below (`dualroute.problem.lagrangian`); what is left
+between that bound and the optimum is closed by branching (Land & Doig 1960,
+doi:10.2307/1910129): on one query, into parts of the models it may still use. Each node of the
+tree carries prices, and one rule is all there is to check. With ``L`` the bound over the node's
+open pairs, a routing that uses pair ``(i, j)`` costs at least ``L`` plus the pair's regret (the
+gap identity, after Geoffrion 1974, doi:10.1007/BFb0120690), so a pair whose sum reaches the
+cutoff is dropped; the node is closed when ``L`` reaches the cutoff or a query has no open pair
+left. In place of prices, a *ray* weighs usage alone: where every routing of the open pairs needs
+more than the limits hold, there is none.
+
+That such a tree can be checked without the solver that grew it is the idea of VIPR (Cheung,
+Gleixner & Steffy 2017, doi:10.1007/978-3-319-59250-3_13). Theirs derives linear inequalities in
+rational arithmetic; here a node is one pass over the open pairs, in doubles rounded to the safe
+side, so that the work is that of the search. Nothing here imports a solver.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+
+from dualroute.arrays import Bools, Floats, Ints, entries, exact_sum, exact_sums
+from dualroute.errors import TableError
+from dualroute.problem import Prices, RoutingProblem, allowed_pairs
+from dualroute.rigour import fractions, priced_below, rounded_down, rounded_up
+
+VERSION = 1
+_ROUNDOFF = 2.0**-53
+# The part of the objective by which a routing has to be better to matter where no lattice says
+# so: well inside what `certify` calls optimal (1e-9), and well above rounding.
+_RELATIVE_STEP = 4e-10
+_ABSOLUTE_STEP = 1e-14
+_LATTICE_MARGIN = 1e-3
+_FINEST = 12  # decimals looked at when a resolution is sought
+_LARGEST_WHOLE = 2.0**40
+_SAMPLE = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One node of a tree of prices.
+
+    Attributes
+    ----------
+    vectors
+        Which of the proof's vectors are applied here, in this order.
+    query
+        The query branched on; -1 at a leaf.
+    parts
+        Models of that query, one set per child; together they hold all that are still open.
+    """
+
+    vectors: tuple[int, ...] = ()
+    query: int = -1
+    parts: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proof:
+    """A tree of prices: a claim that no routing is below the cutoff, ready to be checked.
+
+    Attributes
+    ----------
+    cutoff
+        In minimised objective units; ``inf`` claims that no routing keeps the limits at all.
+    vectors
+        Shape ``(V, K)``, non-negative: prices in objective units per unit of each row, or rays.
+    rays
+        Shape ``(V,)``: which of the vectors weigh usage alone.
+    nodes
+        In preorder: a node, then the trees of its children in order.
+    resolution
+        Objectives are (nearly) multiples of this, in objective units; None if of nothing.
+    steps
+        Shape ``(K,)``: usage is (nearly) a multiple of this, in units of the row; 0 where of
+        nothing, None if nowhere.
+    """
+
+    cutoff: float
+    vectors: Floats
+    rays: Bools
+    nodes: tuple[Node, ...]
+    resolution: float | None = None
+    steps: Floats | None = None
+
+    @property
+    def n_leaves(self) -> int:
+        """How many nodes have no children."""
+        return sum(not node.parts for node in self.nodes)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The proof as plain values for JSON; numbers come back exactly.
+
+        A node is ``[vectors]``, or ``[vectors, query, parts]``.
+        """
+        return {
+            "version": VERSION,
+            "cutoff": self.cutoff if math.isfinite(self.cutoff) else None,
+            "resolution": self.resolution,
+            "steps": None if self.steps is None else self.steps.tolist(),
+            "vectors": self.vectors.tolist(),
+            "rays": np.flatnonzero(self.rays).tolist(),
+            "nodes": [
+                [list(node.vectors), node.query, [list(part) for part in node.parts]]
+                if node.parts
+                else [list(node.vectors)]
+                for node in self.nodes
+            ],
+        }
+
+    @classmethod
+    def from_plain(cls, content: Any) -> Self:
+        """A proof from plain values; whether it proves anything is for `check_proof` to say.
+
+        Raises
+        ------
+        TableError
+            Saying what of it cannot be read.
+        """
+        if not isinstance(content, dict) or type(content.get("version")) is not int:
+            raise TableError("the proof has no version; give one written by dualroute")
+        if content["version"] != VERSION:
+            raise TableError(f"proof version {content['version']}; this program reads {VERSION}")
+        cutoff, resolution = content.get("cutoff"), content.get("resolution")
+        for name, value in (("cutoff", cutoff), ("resolution", resolution)):
+            if value is not None and not _is_number(value):
+                raise TableError(f"the proof's {name} is no number; write the plan again")
+        steps = content.get("steps")
+        if not (steps is None or (isinstance(steps, list) and all(map(_is_number, steps)))):
+            raise TableError("the proof's steps are no list of numbers; write the plan again")
+        vectors, rays = content.get("vectors"), content.get("rays")
+        nodes = content.get("nodes")
+        width = len(vectors[0]) if _is_list(vectors) and vectors else 0
+        if not isinstance(vectors, list) or not all(_is_vector(v, width) for v in vectors):
+            raise TableError("the proof's vectors are no lists of numbers of one length")
+        if not isinstance(rays, list) or not all(
+            type(v) is int and 0 <= v < len(vectors) for v in rays
+        ):
+            raise TableError("the proof's rays are no indices of its vectors")
+        if not isinstance(nodes, list):
+            raise TableError("the proof has no list of nodes; write the plan again")
+        weighs = np.zeros(len(vectors), bool)
+        weighs[rays] = True
+        return cls(
+            cutoff=math.inf if cutoff is None else float(cutoff),
+            vectors=np.array(vectors, np.float64).reshape(len(vectors), width),
+            rays=weighs,
+            nodes=tuple(_node(k, entry) for k, entry in enumerate(nodes)),
+            resolution=None if resolution is None else float(resolution),
+            steps=None if steps is None else np.array(steps, np.float64),
+        )
+
+
+def _node(k: int, entry: Any) -> Node:
+    if isinstance(entry, list) and len(entry) == 1 and _is_indices(entry[0]):
+        return Node(tuple(entry[0]))
+    if isinstance(entry, list) and len(entry) == 3:
+        vectors, query, parts = entry
+        parted = isinstance(parts, list) and len(parts) > 0 and all(map(_is_indices, parts))
+        if _is_indices(vectors) and type(query) is int and parted:
+            return Node(tuple(vectors), query, tuple(map(tuple, parts)))
+    raise TableError(
+        f"node {k} of the proof is neither [vectors] nor [vectors, query, parts]; write the plan "
+        "again"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= 1e300
+
+
+def _is_list(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, list) for value in values)
+
+
+def _is_vector(values: Any, width: int) -> bool:
+    return isinstance(values, list) and len(values) == width and all(map(_is_number, values))
+
+
+def _is_indices(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int for value in values)
+
+
+# The lattice --------------------------------------------------------------------------------
+
+
+def find_resolution(problem: RoutingProblem) -> float | None:
+    """The largest decimal step that every objective entry is a multiple of, or None.
+
+    Whole numbers, millionths of a USD. A proposal only: what it is worth is for
+    `lattice_error` to say.
+    """
+    return _found_step(problem.objective)
+
+
+def find_steps(problem: RoutingProblem) -> Floats:
+    """The same for the usage of every limit, shape ``(K,)``; 0 where there is none."""
+    steps = [np.empty(0)]
+    steps += [np.full(rows.n_pools, _found_step(rows.usage) or 0.0) for rows in problem.rows]
+    return np.concatenate(steps)
+
+
+def _found_step(grid: Floats) -> float | None:
+    """The greatest common divisor of the entries, in the coarsest decimal unit of a sample."""
+    n = grid.shape[0]
+    sample = grid[:: max(1, n // _SAMPLE)]
+    decimals = next((d for d in range(_FINEST + 1) if _whole(sample, d) is not None), None)
+    if decimals is None:
+        return None
+    divisor = 0
+    for start in range(0, n, _SAMPLE):
+        whole = _whole(grid[start : start + _SAMPLE], decimals)
+        if whole is None:
+            return None
+        divisor = math.gcd(divisor, int(np.gcd.reduce(whole)))
+    return divisor / 10.0**decimals if divisor else None
+
+
+def _whole(values: Floats, decimals: int) -> Ints | None:
+    """Entries in units of a power of ten, as integers; None where one is not whole."""
+    scaled = values[values < np.inf].astype(np.float64) * 10.0**decimals
+    whole = np.rint(scaled)
+    near = np.abs(scaled - whole) <= 4 * _ROUNDOFF * np.abs(scaled)
+    if not near.all() or np.abs(whole).max(initial=0.0) >= _LARGEST_WHOLE:
+        return None
+    return whole.astype(np.int64)
+
+
+def lattice_error(problem: RoutingProblem, resolution: float) -> Fraction | None:
+    r"""A number that no routing's objective is further from a multiple of the resolution.
+
+    :math:`\sum_i \max_j |f_{ij} - g \, \mathrm{round}(f_{ij} / g)|`, rounded up; 0 for whole
+    numbers and ``g = 1``. None if it leaves the range of doubles.
+    """
+    return _grid_error(problem.objective, resolution, problem.n_queries)
+
+
+def _grid_error(grid: Floats, step: float, n: int) -> Fraction | None:
+    mantissa, _ = math.frexp(step)
+    digits = int(mantissa * 2**53)
+    exact_up_to = float(digits & -digits)  # such multiples of the step are doubles
+    total = Fraction(0)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for start in range(0, grid.shape[0], _SAMPLE):
+            values = grid[start : start + _SAMPLE].astype(np.float64)
+            values[values == np.inf] = 0.0
+            multiple = np.rint(values / step)
+            nearest = multiple * step
+            error = np.abs(values - nearest)
+            rounded = _ROUNDOFF * np.abs(nearest) * (np.abs(multiple) > exact_up_to)
+            # Four units cover the roundings of the difference, the product and their sum.
+            worst = ((error + rounded) * (1 + 4 * _ROUNDOFF)).max(axis=1)
+            if not np.isfinite(worst).all():
+                return None
+            total += Fraction(exact_sum(worst)) * (1 + Fraction(2) ** -52)
+    return total if grid.shape[0] == n else total * n
+
+
+def least_step(problem: RoutingProblem, objective: float, resolution: float | None = None) -> float:
+    """By how much a routing has to be better than one of this objective to matter.
+
+    A proof with cutoff ``objective - least_step(...)`` proves the objective optimal: to within
+    1e-9 of it, or on a lattice ``g`` with error ``E`` to within ``2 E`` where that is more
+    room, as a routing below it is below it by ``g - 2 E`` at least.
+    """
+    size = problem.objective_size * problem.n_queries
+    step = max(_RELATIVE_STEP * abs(objective), _ABSOLUTE_STEP * size)
+    if resolution is None or not 0 < resolution < math.inf:
+        return step
+    error = lattice_error(problem, resolution)
+    if error is None:
+        return step
+    return max(step, (1 - _LATTICE_MARGIN) * resolution - 2 * float(error))
+
+
+def implied_bound(proved: float, resolution: float | None, problem: RoutingProblem) -> float:
+    r"""What "no routing is below ``proved``" says about a problem on a lattice.
+
+    Every objective is :math:`v = g k + d` with ``k`` whole and :math:`|d| \le E`, so
+    :math:`v \ge C` gives :math:`g k \ge C - E` and :math:`v \ge g \lceil (C - E) / g \rceil - E`.
+    A theorem for any ``g > 0``: a wrong one has a large ``E`` and implies nothing.
+    """
+    if resolution is None or not (0 < resolution < math.inf and math.isfinite(proved)):
+        return proved
+    error = lattice_error(problem, resolution)
+    if error is None:
+        return proved
+    step = Fraction(resolution)
+    least = step * math.ceil((Fraction(proved) - error) / step) - error
+    return max(proved, rounded_down(least))
+
+
+def implied_limits(
+    problem: RoutingProblem, limits: Sequence[Fraction], steps: Floats
+) -> list[Fraction]:
+    r"""What limits say where usage is on a lattice: at most 7.5 requests are at most 7.
+
+    Every use is :math:`h k + d` with ``k`` whole and :math:`|d| \le E`, so a use of at most
+    ``b`` is one of at most :math:`h \lfloor (b + E) / h \rfloor + E`. A theorem for any ``h``,
+    as in `implied_bound`.
+
+    Parameters
+    ----------
+    limits
+        ``K`` numbers.
+    steps
+        Shape ``(K,)``; 0 for none.
+    """
+    implied = list(limits)
+    first = 0
+    for rows in problem.rows:
+        errors: dict[float, Fraction | None] = {}
+        for r in range(first, first + rows.n_pools):
+            h = float(steps[r])
+            if h not in errors:
+                errors[h] = _grid_error(rows.usage, h, problem.n_queries) if h > 0 else None
+            error = errors[h]
+            if error is not None:
+                step = Fraction(h)
+                most = step * math.floor((implied[r] + error) / step) + error
+                implied[r] = min(implied[r], most)
+        first += rows.n_pools
+    return implied
+
+
+def tightened(problem: RoutingProblem, steps: Floats) -> RoutingProblem:
+    """The problem with the limits that its lattice implies, and no tolerance on top.
+
+    Its routings are those that keep the problem's `target`, and its relaxation is tighter.
+    """
+    implied = implied_limits(problem, fractions(problem.target), steps)
+    limits = problem.split(np.array([rounded_up(b) for b in implied]))
+    rows = zip(problem.rows, limits, strict=True)
+    return replace(problem, rows=tuple(replace(r, limit=limit) for r, limit in rows), tolerance=0.0)
+
+
+# The rule -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """The free queries of a problem, the others settled: what the nodes of a tree work on.
+
+    Attributes
+    ----------
+    problem
+        The free queries.
+    queries
+        Their numbers in the whole problem, ascending.
+    limits
+        What the settled queries leave of every limit, never below the exact value.
+    offset
+        What the settled queries cost, never above the exact value.
+    settled, models
+        The queries settled between the parent and here, ascending, and the one model of each.
+    """
+
+    problem: RoutingProblem
+    queries: Ints
+    limits: tuple[Fraction, ...]
+    offset: Fraction
+    settled: Ints
+    models: Ints
+    parent: "Region | None" = None
+    _floor: float = field(init=False, repr=False)
+    _held: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_floor", rounded_down(self.offset))
+        object.__setattr__(self, "_held", np.array([rounded_up(b) for b in self.limits]))
+
+    @classmethod
+    def whole(cls, problem: RoutingProblem, limits: Sequence[Fraction] | None = None) -> Self:
+        """All queries of a problem, at its limits or at others."""
+        held = fractions(problem.limit) if limits is None else limits
+        none = np.empty(0, np.intp)
+        return cls(problem, np.arange(problem.n_queries), tuple(held), Fraction(0), none, none)
+
+    def apply(
+        self, pairs: Bools, vector: Floats, cutoff: float, *, ray: bool = False
+    ) -> tuple[float, Bools | None]:
+        """The one rule: prices at a node, over its open pairs.
+
+        Parameters
+        ----------
+        pairs
+            The open pairs, shape ``(n, m)`` with ``n`` the free queries.
+        vector
+            Prices or weights, shape ``(K,)``, finite and non-negative.
+
+        Returns
+        -------
+        float
+            No routing of the open pairs is below this; ``-inf`` where the numbers leave the
+            range of doubles, ``inf`` where there is no routing.
+        numpy.ndarray or None
+            The pairs that a routing below the cutoff may use; None if it has none left.
+        """
+        problem = self.problem
+        prices = Prices(problem.split(vector))
+        blocks = list(problem.blocks())
+        totals: list[float] = [0.0 if ray else self._floor]
+        low: Floats
+        best: Floats
+        with np.errstate(over="ignore", invalid="ignore"):
+            for block in blocks:
+                low, best = self._priced(prices, pairs, block, ray)
+                if best.max() == np.inf:
+                    return math.inf, None
+                if not np.isfinite(best).all():
+                    return -math.inf, pairs
+                totals.append(math.nextafter(exact_sum(best), -math.inf))
+            charged = np.nextafter(vector * self._held, np.inf)[vector > 0]
+            bound = math.nextafter(exact_sum(np.array([*totals, *-charged])), -math.inf)
+            if not math.isfinite(bound):
+                return -math.inf, pairs
+            if ray and bound > 0:
+                return math.inf, None
+            if not ray and bound >= cutoff:
+                return bound, None
+            # Rounded up, and by as much again as rounding may flatter a regret.
+            need = math.nextafter((0.0 if ray else cutoff) - bound, math.inf)
+            need = math.nextafter(need * (1 + 4 * _ROUNDOFF), math.inf)
+            reached = -math.inf if ray else bound
+            if need == math.inf:
+                return reached, pairs
+            if len(blocks) == 1:
+                return reached, low - best[:, None] <= need
+            left = np.empty_like(pairs)
+            for block in blocks:
+                low, best = self._priced(prices, pairs, block, ray)
+                left[block] = low - best[:, None] <= need
+        return reached, left
+
+    def _priced(
+        self, prices: Prices, pairs: Bools, block: slice, ray: bool
+    ) -> tuple[Floats, Floats]:
+        low = priced_below(self.problem, prices, block, objective=not ray)
+        low[~pairs[block]] = np.inf
+        return low, low.min(axis=1)
+
+    def narrowed(self, pairs: Bools) -> tuple["Region", Bools]:
+        """The region without the queries that have one open pair, where that halves it."""
+        counts = pairs.sum(axis=1)
+        free = np.flatnonzero(counts > 1)
+        if 2 * free.size > counts.size or counts.size < 32:
+            return self, pairs
+        return self.without(pairs, free)
+
+    def without(self, pairs: Bools, free: Ints) -> tuple["Region", Bools]:
+        """The region of some free queries; each of the others has one open pair."""
+        free = free if free.size else np.zeros(1, np.intp)
+        problem = self.problem
+        kept = np.zeros(problem.n_queries, bool)
+        kept[free] = True
+        gone = np.flatnonzero(~kept)
+        models = pairs[gone].argmax(axis=1)
+        cost = exact_sum(problem.objective[gone, models])
+        used: list[Floats] = [np.empty(0)]
+        for rows in problem.rows:
+            pool = entries(rows.pool, gone, models)
+            used.append(exact_sums(rows.taken(gone, models), pool, rows.n_pools))
+        # One ulp covers the single rounding of a sum; an empty one is 0 exactly.
+        below = [
+            Fraction(math.nextafter(u, -math.inf)) if u else Fraction(0)
+            for u in np.concatenate(used).tolist()
+        ]
+        limits = tuple(b - u for b, u in zip(self.limits, below, strict=True))
+        held = np.array([rounded_up(b) for b in limits])
+        region = Region(
+            problem=problem.take(free, np.clip(held, -1e300, 1e300)),
+            queries=self.queries[free],
+            limits=limits,
+            offset=self.offset + (Fraction(math.nextafter(cost, -math.inf)) if gone.size else 0),
+            settled=self.queries[gone],
+            models=models,
+            parent=self,
+        )
+        return region, pairs[free]
+
+    def open_models(self, pairs: Bools, query: int) -> tuple[int, Ints]:
+        """Row of a query here (-1 if settled), and its open models."""
+        row = _find(self.queries, query)
+        if row >= 0:
+            return row, np.flatnonzero(pairs[row])
+        here: Region | None = self
+        while here is not None:
+            k = _find(here.settled, query)
+            if k >= 0:
+                return -1, here.models[k : k + 1]
+            here = here.parent
+        raise IndexError(query)
+
+    def routing(self, assignment: Ints) -> Ints:
+        """A routing of the whole problem: of the free queries as given, the others settled."""
+        chain: list[Region] = [self]
+        while chain[-1].parent is not None:
+            chain.append(chain[-1].parent)
+        routed = np.empty(chain[-1].problem.n_queries, np.intp)
+        for region in chain:
+            routed[region.settled] = region.models
+        routed[self.queries] = assignment
+        return routed
+
+
+def _find(values: Ints, value: int) -> int:
+    """Where a value stands among ascending ones, or -1."""
+    k = int(np.searchsorted(values, value))
+    return k if k < values.size and values[k] == value else -1
+
+
+# The checker --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a proof proves.
+
+    Attributes
+    ----------
+    bound
+        No routing that keeps the limits is below this, in minimised objective units; ``inf``
+        if there is none, ``-inf`` where the tree is not one.
+    flaw
+        Why the tree is not one, with the path of the node; empty if it is.
+    short
+        Where, if anywhere, a leaf does not reach the cutoff, and how many do not. The bound is
+        then the least of those leaves: a weaker theorem, not a flaw.
+    nodes, leaves
+        Of the tree.
+    """
+
+    bound: float
+    flaw: str
+    short: str
+    nodes: int
+    leaves: int
+
+
+def check_proof(
+    problem: RoutingProblem, proof: Proof, limits: Sequence[Fraction] | None = None
+) -> Checked:
+    """Walk a tree of prices and say what it proves, whoever made it.
+
+    Parameters
+    ----------
+    problem
+        The whole problem.
+    limits
+        What the routings are to keep, ``K`` numbers; the problem's limits if not given.
+
+    Returns
+    -------
+    Checked
+        The bound is a theorem about the numbers in the table: never above the exact optimum of
+        the routings that keep the limits.
+
+    Notes
+    -----
+    The first vectors run over the whole table. Once most queries have one open pair left,
+    these are summed once and the walk goes on with the others, so a leaf costs a pass over the
+    core. No recursion; a tree may have a hundred thousand nodes.
+    """
+    return _Walk(problem, proof, limits).run()
+
+
+def trimmed(
+    problem: RoutingProblem, proof: Proof, limits: Sequence[Fraction] | None = None
+) -> tuple[Proof, Checked]:
+    """The proof without what its own cutoff makes needless, and what it proves.
+
+    A search drops pairs under the incumbent of the moment. A later one lowers the cutoff, and
+    what was dropped under the higher is dropped under the lower; so the tree stands, and where
+    a node now closes earlier, what is below it goes.
+    """
+    walk = _Walk(problem, proof, limits)
+    checked = walk.run()
+    return (proof if checked.flaw else walk.kept()), checked
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """A node as the walk found it: its children that are not empty.
+
+    Of the vectors, those that dropped or closed something, or only raised the bound.
+    """
+
+    vectors: list[tuple[int, bool]] = field(default_factory=list)
+    query: int = -1
+    children: list[tuple[tuple[int, ...], "_Kept"]] = field(default_factory=list)
+
+
+_Path: TypeAlias = tuple[Any, int] | None
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """A node to come: where it works, its open pairs (None if there are none), its bound."""
+
+    region: Region
+    pairs: Bools | None
+    bound: float
+    path: _Path
+    kept: _Kept
+    parent: _Kept | None = None
+    part: tuple[int, ...] = ()
+
+
+class _FlawError(Exception):
+    """The tree is not one; the message says why."""
+
+
+class _Walk:
+    def __init__(
+        self, problem: RoutingProblem, proof: Proof, limits: Sequence[Fraction] | None
+    ) -> None:
+        self._problem, self._proof = problem, proof
+        self._limits = fractions(problem.limit) if limits is None else list(limits)
+        self._root = _Kept()
+        self._least = math.inf
+        self._n_short, self._first_short = 0, ""
+        self._position = 0
+
+    def run(self) -> Checked:
+        proof = self._proof
+        flaw = ""
+        try:
+            self._check_vectors()
+            self._walk()
+        except _FlawError as error:
+            flaw = str(error)
+        bound = -math.inf
+        if not flaw:
+            bound = implied_bound(min(self._least, proof.cutoff), proof.resolution, self._problem)
+        short = ""
+        if self._n_short and not flaw:
+            short = f"{self._n_short} of {proof.n_leaves} leaves stop short of the cutoff (first: "
+            short += f"node {self._first_short})"
+        return Checked(bound, flaw, short, len(proof.nodes), proof.n_leaves)
+
+    def _check_vectors(self) -> None:
+        proof, k = self._proof, self._problem.n_rows
+        vectors = proof.vectors
+        if math.isnan(proof.cutoff):
+            raise _FlawError("the cutoff is no number")
+        if vectors.ndim != 2 or proof.rays.shape != vectors.shape[:1]:
+            raise _FlawError("the vectors are no (V, K) array with a mark for each")
+        if len(vectors) and vectors.shape[1] != k:
+            raise _FlawError(f"the vectors price {vectors.shape[1]} limits, and there are {k}")
+        if not (np.isfinite(vectors).all() and (vectors >= 0).all()):
+            raise _FlawError("a price is negative or not finite")
+        if proof.steps is not None:
+            if proof.steps.shape != (k,):
+                raise _FlawError(f"the steps of usage are not one for each of {k} limits")
+            if not (np.isfinite(proof.steps).all() and (proof.steps >= 0).all()):
+                raise _FlawError("a step of usage is negative or not finite")
+
+    def _next(self, path: _Path) -> Node:
+        if self._position == len(self._proof.nodes):
+            raise _FlawError(f"node {_named(path)} is missing")
+        self._position += 1
+        return self._proof.nodes[self._position - 1]
+
+    def _walk(self) -> None:
+        limits = self._limits
+        if self._proof.steps is not None:
+            limits = implied_limits(self._problem, limits, self._proof.steps)
+        region = Region.whole(self._problem, limits)
+        stack = [_Task(region, allowed_pairs(self._problem), -math.inf, None, self._root)]
+        while stack:
+            task = stack.pop()
+            node = self._next(task.path)
+            pairs = self._apply(task, node)
+            if pairs is None:
+                self._skip(node, task.path)
+                if task.parent is not None and task.kept.vectors:
+                    task.parent.children.append((task.part, task.kept))
+                continue
+            if task.parent is not None:
+                task.parent.children.append((task.part, task.kept))
+            if node.parts:
+                stack += reversed(self._branch(task, node, pairs))
+            elif task.bound < self._proof.cutoff:
+                self._least = min(self._least, task.bound)
+                self._n_short += 1
+                self._first_short = self._first_short or _named(task.path)
+        if self._position < len(self._proof.nodes):
+            raise _FlawError(f"{len(self._proof.nodes) - self._position} nodes belong to no branch")
+
+    def _apply(self, task: _Task, node: Node) -> Bools | None:
+        """Apply the node's vectors; its open pairs, or None once it is closed."""
+        proof, pairs = self._proof, task.pairs
+        for v in node.vectors:
+            if pairs is None:
+                break
+            if not 0 <= v < len(proof.vectors):
+                raise _FlawError(f"node {_named(task.path)} names vector {v}, which is not there")
+            before = int(np.count_nonzero(pairs))
+            bound, left = task.region.apply(
+                pairs, proof.vectors[v], proof.cutoff, ray=bool(proof.rays[v])
+            )
+            useful = left is None or int(np.count_nonzero(left)) < before
+            if useful or bound > task.bound:
+                task.kept.vectors.append((v, useful))
+            task.bound = max(task.bound, bound)
+            pairs = left
+            if left is not None and useful:
+                task.region, pairs = task.region.narrowed(left)
+        return pairs
+
+    def _branch(self, task: _Task, node: Node, pairs: Bools) -> list[_Task]:
+        n, m = self._problem.n_queries, self._problem.n_models
+        if not 0 <= node.query < n:
+            raise _FlawError(f"node {_named(task.path)} branches on query {node.query} of {n}")
+        row, models = task.region.open_models(pairs, node.query)
+        held = np.zeros(m, bool)
+        tasks = []
+        for k, part in enumerate(node.parts):
+            mine = np.zeros(m, bool)
+            if any(not 0 <= j < m for j in part):
+                raise _FlawError(
+                    f"node {_named(task.path)} gives query {node.query} a model that is not there"
+                )
+            mine[list(part)] = True
+            held |= mine
+            left: Bools | None = None
+            if mine[models].any():
+                left = pairs
+                if row >= 0:
+                    left = pairs.copy()
+                    left[row] &= mine
+            child = _Kept()
+            tasks.append(
+                _Task(task.region, left, task.bound, (task.path, k), child, task.kept, part)
+            )
+        missing = models[~held[models]]
+        if missing.size:
+            raise _FlawError(
+                f"node {_named(task.path)} leaves out model {missing[0]} of query {node.query}, "
+                "which is still open"
+            )
+        task.kept.query = node.query
+        return tasks
+
+    def _skip(self, node: Node, path: _Path) -> None:
+        """Pass over the tree below a closed node."""
+        waiting = len(node.parts)
+        while waiting:
+            waiting += len(self._next(path).parts) - 1
+
+    def kept(self) -> Proof:
+        """The tree without what did nothing; where no leaf stops short, a bound does nothing."""
+        proof = self._proof
+        nodes: list[Node] = []
+        number: dict[int, int] = {}
+        stack = [self._root]
+        while stack:
+            node = stack.pop()
+            vectors = list(node.vectors)
+            while len(node.children) == 1:  # the other parts were empty: no branch
+                node = node.children[0][1]
+                vectors += node.vectors
+            needed = [v for v, useful in vectors if useful or self._n_short]
+            used = tuple(number.setdefault(v, len(number)) for v in needed)
+            if node.children:
+                parts = tuple(part for part, _ in node.children)
+                nodes.append(Node(used, node.query, parts))
+                stack += [child for _, child in reversed(node.children)]
+            else:
+                nodes.append(Node(used))
+        order = list(number)
+        return replace(
+            proof, vectors=proof.vectors[order], rays=proof.rays[order], nodes=tuple(nodes)
+        )
+
+
+def _named(path: _Path) -> str:
+    """A node by the child numbers that lead to it from the root."""
+    steps = []
+    while path is not None:
+        path, k = path
+        steps.append(str(k))
+    return ".".join(["root", *reversed(steps)])
+
+
+# Cores --------------------------------------------------------------------------------------
+
+
+def core_of(
+    problem: RoutingProblem, prices: Sequence[Prices], cutoff: float
+) -> tuple[Region, Bools] | None:
+    """What price vectors leave open of a problem: its core, by the rule the checker applies.
+
+    Parameters
+    ----------
+    problem
+        Its limits are kept up to their `target`; `tightened` where it can be.
+    prices
+        Applied one after the other.
+    cutoff
+        Only routings below this matter.
+
+    Returns
+    -------
+    tuple or None
+        The region of the queries with more than one open pair (at least one query), and those
+        pairs; None if no routing is below the cutoff.
+    """
+    region, pairs = Region.whole(problem, fractions(problem.target)), allowed_pairs(problem)
+    for one in prices:
+        _, left = region.apply(pairs, one.vector, cutoff)
+        if left is None:
+            return None
+        region, pairs = region.narrowed(left)
+    return region.without(pairs, np.flatnonzero(pairs.sum(axis=1) > 1))
+
+
+def core_problem(region: Region, pairs: Bools) -> RoutingProblem:
+    """The core as a problem of its own: what is not open is forbidden, limits are as left."""
+    open_only = np.where(pairs, region.problem.objective, np.inf)
+    return replace(region.problem, objective=open_only, tolerance=0.0)
+
+
+def lift(proof: Proof | None, queries: Ints, first: Proof) -> Proof:
+    """The proof of a whole problem from that of its core.
+
+    Parameters
+    ----------
+    proof
+        Of the core; None where what came first reaches the cutoff.
+    queries
+        The core's queries, by their numbers in the whole problem.
+    first
+        What left the core, as `rooted` gives it: one node, with the cutoff and the lattice of
+        the whole problem.
+    """
+    if proof is None:
+        return first
+    before = len(first.vectors)
+    nodes = [
+        Node(
+            tuple(v + before for v in node.vectors),
+            int(queries[node.query]) if node.parts else -1,
+            node.parts,
+        )
+        for node in proof.nodes
+    ]
+    nodes[0] = replace(nodes[0], vectors=first.nodes[0].vectors + nodes[0].vectors)
+    return replace(
+        first,
+        vectors=np.concatenate([first.vectors, proof.vectors]),
+        rays=np.concatenate([first.rays, proof.rays]),
+        nodes=tuple(nodes),
+    )
+
+
+def rooted(
+    prices: Sequence[Prices],
+    *,
+    cutoff: float,
+    resolution: float | None = None,
+    steps: Floats | None = None,
+) -> Proof:
+    """A tree of one node: prices applied to the whole problem, one after the other.
+
+    Parameters
+    ----------
+    prices
+        At least one.
+    steps
+        Those of `tightened`, if the core is of a problem made so.
+    """
+    return Proof(
+        cutoff=cutoff,
+        vectors=np.array([one.vector for one in prices], np.float64),
+        rays=np.zeros(len(prices), bool),
+        nodes=(Node(tuple(range(len(prices)))),),
+        resolution=resolution,
+        steps=steps,
+    )

@@ -1,0 +1,239 @@
+"""Where the search works: the whole table, or the few queries that a box of prices leaves open.
+
+Good prices are known early, from samples and one Newton step on the whole. In a small box around
+them nearly every query keeps its cheapest model whatever the prices, so it is settled, and one
+pass leaves a problem with few queries whose dual, on the box, is exactly that of the whole: what
+follows costs next to nothing. If the best prices turn out to stand at the box's edge, the box is
+moved there and grows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dualroute.arrays import Floats, Ints
+from dualroute.engines.local import LocalEngine, Part, Types
+from dualroute.problem import Prices
+from dualroute.solver import Clock
+from dualroute.solvers.lagrangian.ascent import Ascent, Box, Sampled, Tell, ascend, newton_step
+
+LARGE = 20_000  # queries, from which on it pays to look for the few that matter
+_MOVES = 5
+_TIED = 0.25
+_MOST_FREE = 0.4
+_MARGIN = 1e-3
+_NEARLY_BINDING = 0.05
+_SAMPLING = 0.03
+_TYPICAL = 1e-2
+
+Told = Callable[[Prices, float], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Focus:
+    """An engine over the free queries, and what ties it to the whole problem.
+
+    Attributes
+    ----------
+    engine
+        Over the free queries; over all where there is no `part`.
+    part
+        Which queries are free, and what the others do; None for the whole problem.
+    scaled
+        Best prices found, in the engine's scale, shape ``(K,)``.
+    box
+        Where the engine's dual is that of the whole, in the engine's scale.
+    margin
+        No settled query has another pair of reduced cost this small or smaller, at any prices
+        in the box, in objective units.
+    passes
+        Whole-table passes spent on the way.
+    types
+        Where the engine's queries are types of equal ones: what they stand for.
+    """
+
+    engine: LocalEngine
+    part: Part | None
+    scaled: Floats
+    box: Box
+    margin: float
+    passes: float
+    types: Types | None = None
+
+    @property
+    def prices(self) -> Prices:
+        """Best prices found, in the problem's own units."""
+        return self.engine.prices(self.scaled)
+
+    @property
+    def settled_cost(self) -> float:
+        """Objective of the settled queries."""
+        left = self.part or self.types
+        return left.cost if left is not None else 0.0
+
+    @property
+    def queries(self) -> Ints:
+        """Numbers of the free queries in the whole problem."""
+        return np.arange(self.engine.problem.n_queries) if self.part is None else self.part.free
+
+    def whole(self, assignment: Ints) -> Ints:
+        """A routing of the free queries as one of all, ``(n,)``; not where there are types."""
+        return self.part.whole(assignment) if self.part is not None else assignment
+
+    def tell(self, told: Told) -> Tell:
+        """`told`, as something that takes the engine's scaled prices and values."""
+
+        def tell(scaled: Floats, value: float) -> None:
+            told(self.engine.prices(scaled), value / self.engine.value_scale + self.settled_cost)
+
+        return tell
+
+    def at(self, scaled: Floats) -> "Focus":
+        """The same place at other prices."""
+        return replace(self, scaled=scaled)
+
+
+def whole_focus(engine: LocalEngine, scaled: Floats, passes: float = 0.0) -> Focus:
+    """No focus: all queries are free, and prices go anywhere."""
+    return Focus(engine, None, scaled, Box.up_to(np.inf, scaled.size), np.inf, passes)
+
+
+def narrowed(place: Focus, base: Ints, most: int, seed: int) -> Focus:
+    """The same place with about ``most`` queries free, those that would change at least cost.
+
+    Parameters
+    ----------
+    place
+        Where the search stands.
+    base
+        A routing of its queries; the queries that are not on their cheapest model stay free.
+    most
+        Queries; where more are tied, a random part of them.
+    seed
+        Of that part.
+    """
+    engine = place.engine
+    n = engine.problem.n_queries
+    if n <= most:
+        return place
+    chunks = engine.sweeper.sweep(place.prices, lambda c: (c.second - c.best, c.chosen))
+    gaps = np.concatenate([gap for gap, _ in chunks])
+    moved = np.concatenate([chosen for _, chosen in chunks]) != base
+    gaps[moved] = 0.0
+    reach = np.partition(gaps, most)[most]
+    free = np.flatnonzero(gaps <= reach)
+    if free.size > most:
+        generator = np.random.default_rng(seed)
+        free = np.sort(generator.choice(free, most, replace=False))
+    inner = engine.restricted(free, base)
+    part = Part(
+        problem=inner.problem,
+        free=free if place.part is None else place.part.free[free],
+        settled=place.whole(base),
+        cost=place.settled_cost + inner.cost,
+    )
+    closer = engine.over(part.problem)
+    scaled = closer.scaled(place.prices)
+    return Focus(closer, part, scaled, Box(scaled, scaled), 0.0, place.passes)
+
+
+def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) -> Focus:
+    """Climb from good prices to nearly the best, on as few queries as their box leaves open.
+
+    Parameters
+    ----------
+    engine
+        Over all queries.
+    sampled
+        Prices from samples.
+    told
+        Called with prices and a bound of the whole, in objective units, at each new best.
+    """
+    n, start = engine.problem.n_queries, sampled.scaled
+    everything = whole_focus(engine, start)
+    if n < LARGE:
+        return _climbed(everything, 1.0, clock, told)[0]
+    if sampled.tied > _TIED:
+        typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
+        unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
+        return counted(everything, unsure) if engine.sweeper.signs else everything
+    temperature = 30.0 / n
+    here = engine.evaluate(start, temperature)
+    everything.tell(told)(start, here.value)
+    step = newton_step(here, start, everything.box)
+    centre = np.maximum(start + step, 0.0)
+    radius = _first_radius(step, centre, here.gradient)
+    margin = _MARGIN / (engine.value_scale * n)
+    passes = 1.0
+    for _ in range(_MOVES):
+        part = engine.part(centre, radius, margin)
+        passes += 1.0
+        if not 0 < part.free.size < _MOST_FREE * n or clock.expired:
+            break
+        inner = engine.over(part.problem)
+        box = _box(engine, inner, centre, radius)
+        place = Focus(inner, part, inner.scaled(engine.prices(centre)), box, margin, passes)
+        place, gradient = _climbed(place, temperature, clock, told)
+        edge = box.edge(place.scaled, gradient)
+        if not edge.any() or clock.expired:
+            return place
+        centre = engine.scaled(place.prices)
+        largest = float(radius.max())
+        radius = np.where(edge, np.maximum(4.0 * radius, 0.5 * largest), radius)
+    return _climbed(everything.at(centre), temperature, clock, told)[0]
+
+
+def counted(everything: Focus, radius: Floats) -> Focus:
+    """A place where equal queries are counted: tables full of ties shrink to few types there.
+
+    Parameters
+    ----------
+    everything
+        The whole problem, at good prices.
+    radius
+        How far they may be off, in scaled prices, shape ``(K,)``.
+    """
+    engine, centre = everything.engine, everything.scaled
+    types = engine.types(centre, radius, 0.0)
+    inner = engine.over(types.problem)
+    box = _box(engine, inner, centre, radius)
+    at = inner.scaled(engine.prices(centre))
+    return Focus(inner, None, at, box, 0.0, everything.passes + 2.0, types)
+
+
+def _box(engine: LocalEngine, inner: LocalEngine, centre: Floats, radius: Floats) -> Box:
+    """A box given in one engine's scale, in that of another."""
+    low, high = (inner.scaled(engine.prices(centre + s * radius)) for s in (-1.0, 1.0))
+    return Box(low, high)
+
+
+def _climbed(place: Focus, hottest: float, clock: Clock, told: Told) -> tuple[Focus, Floats]:
+    """The place at the best prices that smoothing finds in its box, and the gradient there."""
+    climbed: Ascent = ascend(
+        place.engine,
+        place.scaled,
+        hottest=hottest,
+        clock=clock,
+        box=place.box,
+        tell=place.tell(told),
+    )
+    share = 1.0 if place.part is None else place.part.free.size / place.part.settled.size
+    passes = place.passes + share * climbed.passes
+    return replace(place, scaled=climbed.scaled, passes=passes), climbed.gradient
+
+
+def _first_radius(step: Floats, centre: Floats, gradient: Floats) -> Floats:
+    """How far prices may still be off after one Newton step of this size.
+
+    Some of what each moved, and a part of its size that follows from how far all moved; a
+    price of zero may rise where its limit nearly binds.
+    """
+    priced = centre > 0
+    if not priced.any():
+        return np.full_like(centre, 1e-3)
+    relative = float(np.median(np.abs(step[priced]) / centre[priced]))
+    typical = float(np.median(centre[priced]))
+    idle = ~priced & (gradient < -_NEARLY_BINDING)
+    sizes = np.where(priced, centre, typical)
+    return np.where(idle, 0.0, 0.4 * np.abs(step) + 0.2 * max(relative, 1e-4) * sizes)
