@@ -203,6 +203,15 @@ def test_search_settles_small_problems(seed, ties):
     assert answer.best_bound <= optimum + 1e-6 * (1 + abs(optimum))
 
 
+def test_search_takes_an_optimum_that_presolve_finds():
+    # HiGHS 1.16 hands back the start here, beside the optimum's objective.
+    problem = random_problem(14_629, 5, 3, ties=True)
+    base = np.array([1, 0, 0, 0, 2])
+    assert problem.meets_target(base)
+    _, offers = searched(problem, base)
+    assert offers.values[-1] == optimum_of(problem) == 2.5
+
+
 def test_search_says_when_no_routing_keeps_the_limits():
     problem = assigned([[1, 2], [2, 1]], [[2, 2], [1, 1]], [1, 1])
     answer, offers = searched(problem, np.array([0, 1]))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dualroute.search_kernels import Limits, Table
 
 _MOST_PAIRS = 4_000_000  # pairs times families of a table
-_FEW_OPTIONS = 8  # pairs of a query that neighbourhoods of pools look at
+_FEW_OPTIONS = 8  # pairs of a query that neighbourhoods look at
 _WIDTH = 12.0  # queries of the first neighbourhoods
 _MOST_NODES = 5_000
 _ROUNDS = 32  # neighbourhoods between two looks at the clock
@@ -310,9 +310,9 @@ class _Candidates:
 def _candidates(
     problem: RoutingProblem, prices: Prices, routing: Ints, feasible: bool, few: int
 ) -> _Candidates:
-    """The pairs that a routing better than this one could use, as far as there is room.
+    """The pairs that a routing better than this one could use, about ``few`` to a query.
 
-    Where one family has several pools, at most ``few`` to a query.
+    Fewer, of least regret, where the table would grow too large.
     """
     from dualroute.search_kernels import Table
 
@@ -326,7 +326,7 @@ def _candidates(
         gap = float(at(reduced, routing).sum() + vector @ slack)
         pairs &= reduced <= gap * (1 + 1e-9) + 1e-9 * scale * abs(problem.value(routing))
     pools = max((family.n_pools for family in problem.rows), default=0)
-    if pools > 1 and few < problem.n_models:
+    if few < problem.n_models:
         pairs &= reduced <= np.partition(reduced, few - 1, axis=1)[:, few - 1 : few]
     room = max(_MOST_PAIRS // max(len(problem.rows), 1), 2 * n)
     if np.count_nonzero(pairs) > room:

@@ -22,6 +22,7 @@ Bools: TypeAlias = Any
 _EPS = 1e-9
 _OPTIONS = 24  # pairs of one query that a neighbourhood looks at, beside its present one
 _NEAREST = 5  # of a query's best pairs, one leads from place to place
+_MOST_PLACES = 6
 _NARROWEST = 4
 _RIVALS = 10
 
@@ -382,7 +383,7 @@ def anneal(
     )
     allowed = np.zeros(places, np.bool_)
     queries, keys = np.empty(widest, np.int64), np.empty(widest)
-    most_places = min(places, 10)
+    most_places = min(places, _MOST_PLACES)
     for t in range(rounds):
         everywhere = places == 1 or (families > 1 and np.random.random() < 0.5)
         scope = 2 + np.random.randint(max(most_places - 1, 1))

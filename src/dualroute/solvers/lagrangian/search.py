@@ -183,7 +183,8 @@ class _Hunt:
         self.programs += 1
         limit = min(self.clock.left, _PROGRAM_SECONDS if self.feasible else 4 * _PROGRAM_SECONDS)
         began = self.clock.seconds
-        answer = self.solve(pairs, limit, complete=False)
+        # Without a routing that keeps the limits, every allowed pair is in the program.
+        answer = self.solve(pairs, limit, complete=not self.feasible)
         took = self.clock.seconds - began
         if not answer.finished:
             self.program_pairs = max(int(0.7 * self.program_pairs), _SMALLEST_PROGRAM)
@@ -244,11 +245,9 @@ class _Hunt:
         self.core_seconds += self.clock.seconds - began
         if answer.assignment is not None:
             self.take(answer.assignment, "core")
-        self.best_bound = max(self.best_bound, answer.best_bound)
-        self.complete = answer.finished
 
     def solve(self, pairs: Bools, seconds: float, *, complete: bool) -> CoreAnswer:
-        """The best routing on some pairs, in HiGHS."""
+        """The best routing on some pairs, in HiGHS; what it proves is kept if they are complete."""
         answer = solve_pairs(
             self.engine.problem,
             self.prices,
@@ -259,5 +258,8 @@ class _Hunt:
             options=replace(self.options, seed=self.options.seed + self.programs),
             clock=Clock(min(seconds, self.clock.left)),
         )
+        if complete:
+            self.best_bound = max(self.best_bound, answer.best_bound)
+            self.complete = answer.finished
         self.interrupted |= answer.interrupted
         return answer
