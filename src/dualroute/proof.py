@@ -198,10 +198,15 @@ def find_resolution(problem: RoutingProblem) -> float | None:
     return _found_step(problem.objective)
 
 
-def find_steps(problem: RoutingProblem) -> Floats:
-    """The same for the usage of every limit, shape ``(K,)``; 0 where there is none."""
+def find_steps(problem: RoutingProblem, longest: float = math.inf) -> Floats:
+    """The same for the usage of every limit, shape ``(K,)``; 0 where there is none.
+
+    Families whose usage has more than `longest` rows are passed over.
+    """
     steps = [np.empty(0)]
-    steps += [np.full(rows.n_pools, _found_step(rows.usage) or 0.0) for rows in problem.rows]
+    for rows in problem.rows:
+        step = _found_step(rows.usage) if rows.usage.shape[0] <= longest else None
+        steps.append(np.full(rows.n_pools, step or 0.0))
     return np.concatenate(steps)
 
 

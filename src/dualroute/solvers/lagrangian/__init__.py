@@ -55,9 +55,12 @@ class Lagrangian:
         return replace(attempted(self._solve, problem, options), solver="lagrangian")
 
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
-        steps = find_steps(problem) if problem.n_queries < LARGE else np.zeros(problem.n_rows)
         # Limits that whole numbers imply leave less to search; every routing keeps them too.
-        tight = tightened(problem, steps) if steps.any() else problem
+        # In a long table only usage that is the same for all queries is looked at.
+        steps = find_steps(problem, math.inf if problem.n_queries < LARGE else 1)
+        on_lattice = problem.limit / np.where(steps > 0, steps, 1.0)
+        tighter = (steps > 0) & (on_lattice != np.rint(on_lattice))
+        tight = tightened(problem, steps) if tighter.any() else problem
         held = Held(tight, problem, steps, options, Clock(options.time_limit))
         try:
             termination = self._run(held)

@@ -11,7 +11,7 @@ import numpy as np
 from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.proof import Proof
+from dualroute.proof import Proof, least_step, rooted
 from dualroute.rounding import improve, repair
 from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
 from dualroute.solvers.lagrangian.ascent import Box
@@ -259,6 +259,17 @@ class Held:
                 Progress(phase, self.objective, self.best_bound, self.clock.seconds)
             )
 
+    def _tree_of_prices(self) -> Proof | None:
+        """The proof held, or the one that tight limits need: prices prove less for the stated."""
+        lost = float(self.prices.vector @ (self.stated.limit - self.problem.limit))
+        bound = self.bound - max(lost, 0.0)
+        if self.incumbent is None or self.proved >= self.bound or lost <= 0:
+            return self.proof
+        if self.objective - bound <= OPTIMAL * abs(self.objective):
+            return self.proof
+        cutoff = self.objective - least_step(self.problem, self.objective)
+        return rooted([self.prices], cutoff=cutoff, steps=self.steps)
+
     def solution(self, termination: Termination) -> Solution:
         """What is claimed."""
         if termination is Termination.INFEASIBLE:
@@ -274,7 +285,7 @@ class Held:
             assignment=None if infeasible else self.whole,
             prices=self.prices,
             ray=self.ray,
-            proof=self.proof,
+            proof=self._tree_of_prices(),
             best_bound=math.inf if infeasible else min(self.best_bound, self.objective),
             solver="lagrangian",
             seconds=self.clock.seconds,
