@@ -7,6 +7,7 @@ routed better, or proves that they could not.
 """
 
 import math
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,6 +72,8 @@ class Lagrangian:
     def _run(self, held: Held) -> Termination:
         problem, options, clock = held.problem, held.options, held.clock
         engine = LocalEngine(problem, options.threads)
+        if engine.sweeper.compiled and "dualroute.kernels" not in sys.modules:
+            held.report("loading compiled passes (the first use compiles them)")
         everything = whole_focus(engine, np.zeros(problem.n_rows))
         start = options.checked_start(problem)
         if start is not None and problem.meets_target(start):

@@ -122,7 +122,7 @@ class Held:
         def told(prices: Prices, bound: float) -> None:
             if bound > self.bound:
                 self.bound, self.prices = bound, prices
-                self._report(phase)
+                self.report(phase)
 
         return told
 
@@ -165,13 +165,13 @@ class Held:
         value = place.engine.problem.value(routing) + place.settled_cost
         if value < self.objective:
             self.incumbent, self.objective = (place, routing), value
-            self._report(phase)
+            self.report(phase)
 
     def prove(self, proof: Proof, bound: float) -> None:
         """Keep a tree that proves a bound, if it is the best."""
         if bound > self.proved:
             self.proof, self.proved = proof, bound
-            self._report("proof")
+            self.report("proof")
 
     def claim(self, bound: float) -> None:
         """A bound on HiGHS's word; infinite where it finds no routing at all."""
@@ -253,7 +253,8 @@ class Held:
             self.ray = engine.prices(found.scaled).normalized()
         return self.ray is not None
 
-    def _report(self, phase: str) -> None:
+    def report(self, phase: str) -> None:
+        """Tell whoever listens where the search stands."""
         if self.options.progress is not None:
             self.options.progress(
                 Progress(phase, self.objective, self.best_bound, self.clock.seconds)
