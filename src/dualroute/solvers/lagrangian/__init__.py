@@ -29,6 +29,7 @@ from dualroute.solvers.lagrangian.settle import settle
 _ORDINARY_PRICE = 1e2
 _LARGEST_PRICE = 1e4
 _RECOUNTS = 4
+_LONG = 20_000  # queries of a table that is not searched for lattices as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Lagrangian:
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         # Limits that whole numbers imply leave less to search; every routing keeps them too.
         # In a long table only usage that is the same for all queries is looked at.
-        steps = find_steps(problem, math.inf if problem.n_queries < LARGE else 1)
+        steps = find_steps(problem, math.inf if problem.n_queries < _LONG else 1)
         on_lattice = problem.limit / np.where(steps > 0, steps, 1.0)
         tighter = (steps > 0) & (on_lattice != np.rint(on_lattice))
         tight = tightened(problem, steps) if tighter.any() else problem

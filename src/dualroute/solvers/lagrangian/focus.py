@@ -18,7 +18,7 @@ from dualroute.problem import Prices
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import Ascent, Box, Sampled, Tell, ascend, newton_step
 
-LARGE = 20_000  # queries, from which on it pays to look for the few that matter
+LARGE = 8_001  # queries, from which on it pays to look for the few that matter
 _MOVES = 5
 _TIED = 0.25
 _MOST_FREE = 0.4

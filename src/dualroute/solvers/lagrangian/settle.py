@@ -26,8 +26,10 @@ from dualroute.solvers.lagrangian.focus import Focus, whole_focus
 from dualroute.solvers.lagrangian.held import OPTIMAL, Held
 from dualroute.solvers.lagrangian.search import search
 
+_MUCH_LONGER = 3.0  # than the last time: then the same proof is tried again
 # Parts of the time for proofs and for searches, in turn; what one leaves goes to the next.
 _TURNS = (
+    ("search", 0.02),
     ("proof", 0.03),
     ("search", 0.1),
     ("proof", 0.15),
@@ -50,15 +52,17 @@ def settle(held: Held, place: Focus, most_pairs: int, seconds: float) -> None:
         For all of it.
     """
     clock = Clock(min(seconds, held.clock.left))
-    before = math.inf
+    tried, tried_seconds = math.inf, 0.0
     for what, share in _TURNS:
-        if held.closed or clock.expired or held.best_bound >= held.objective:
+        if held.closed or clock.expired:
             return
         turn = Clock(share * clock.left)
         if what == "search":
-            _search(held, held.core(place), turn)
-        elif held.objective < before or held.incumbent is None:
-            before = held.objective
+            # What HiGHS claims to be the best is left to be proved.
+            if held.best_bound < held.objective:
+                _search(held, held.core(place), turn)
+        elif held.objective < tried or turn.time_limit > _MUCH_LONGER * tried_seconds:
+            tried, tried_seconds = held.objective, turn.time_limit
             with held.timed("proof"):
                 _prove(held, most_pairs, turn)
 
