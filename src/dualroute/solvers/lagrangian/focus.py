@@ -16,7 +16,15 @@ from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine, Part, Types
 from dualroute.problem import Prices
 from dualroute.solver import Clock
-from dualroute.solvers.lagrangian.ascent import Ascent, Box, Sampled, Tell, ascend, newton_step
+from dualroute.solvers.lagrangian.ascent import (
+    COLDEST,
+    Ascent,
+    Box,
+    Sampled,
+    Tell,
+    ascend,
+    newton_step,
+)
 
 LARGE = 8_001  # queries, from which on it pays to look for the few that matter
 _MOVES = 5
@@ -160,7 +168,7 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
         typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
         return counted(everything, unsure) if engine.sweeper.signs else everything
-    temperature = 30.0 / n
+    temperature = max(30.0 / n, COLDEST)
     here = engine.evaluate(start, temperature)
     everything.tell(told)(start, here.value)
     step = newton_step(here, start, everything.box)
