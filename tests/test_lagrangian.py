@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dualroute.certificate import certify
 from dualroute.engines.local import LocalEngine
-from dualroute.errors import OptionError
+from dualroute.errors import OptionError, ProblemError
 from dualroute.formulation import Budget, Capacity, QualityFloor, formulate
 from dualroute.outcomes import Outcomes
 from dualroute.problem import Prices, lagrangian
@@ -404,3 +404,20 @@ def test_options_out_of_range_are_refused():
     for options in ({"core_pairs": -1}, {"core_time_limit": 0.0}, {"core_time_limit": math.nan}):
         with pytest.raises(OptionError):
             Lagrangian(**options)
+
+
+@pytest.mark.parametrize("n", [300, 20_000])
+def test_prices_of_an_earlier_solve_are_a_start(n):
+    problem = tight(n=n)
+    solver = Lagrangian(core_pairs=0)
+    cold = solver.solve(problem, SolveOptions())
+    warm = solver.solve(problem, SolveOptions(prices=cold.prices))
+    bounds = [certify(problem, solution).bound for solution in (cold, warm)]
+    assert bounds[1] == pytest.approx(bounds[0], rel=1e-9)
+    assert certify(problem, warm).feasible
+
+
+def test_prices_of_another_problem_are_refused():
+    problem = tight()
+    with pytest.raises(ProblemError, match="prices have shapes"):
+        Lagrangian().solve(problem, SolveOptions(prices=Prices((np.ones(1),))))
