@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from itertools import count
 from typing import TypeAlias
 
@@ -258,14 +259,13 @@ class _Search:
         if left > enough * before or pairs.shape[0] < _WORTH_NARROWING:
             return False
         region, pairs = region.without(pairs, free)
-        offer: Callable[[Ints], None] = lambda routing: self._offered(region, routing)  # noqa: E731
         search = _Search(
             core_problem(region, pairs),
             self.options,
             self.clock,
             self.resolution,
             self.step,
-            offer,
+            partial(self._offered, region),
             self.objective - float(region.offset),
         )
         self.core, self.relaxation = (region, search), None
