@@ -29,9 +29,16 @@ def part_of(grid: NDArray[Any], part: slice | Ints) -> NDArray[Any]:
 
 def entries(grid: NDArray[Any], queries: Ints, models: Ints) -> NDArray[Any]:
     """Entries ``(queries[k], models[k])`` of a grid, shape ``(k,)``."""
-    i = queries if grid.shape[0] > 1 else np.zeros_like(queries)
-    j = models if grid.shape[1] > 1 else np.zeros_like(models)
-    taken: NDArray[Any] = grid[i, j]
+    n, m = grid.shape
+    taken: NDArray[Any]
+    if n == 1:
+        taken = grid[0][models] if m > 1 else np.broadcast_to(grid[0], models.shape)
+    elif m == 1:
+        taken = grid[queries, 0]
+    elif grid.flags.c_contiguous:  # half the time of indexing in two dimensions
+        taken = grid.ravel()[queries.astype(np.intp, copy=False) * m + models]
+    else:
+        taken = grid[queries, models]
     return taken
 
 

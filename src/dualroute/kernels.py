@@ -18,6 +18,7 @@ import numpy as np
 
 Array: TypeAlias = Any
 
+_HAIR = 1e-15  # of two costs: what rounding may move their difference by
 _STRIP = 64  # queries priced at a time: their costs stay in the first-level cache
 WORDS = 70  # of 32 bits each: every double's bits, and room for carries
 BIAS = 1074
@@ -175,57 +176,66 @@ def sweep(
 
 
 @_compiled
-def _widen(
-    width: Array,
+def _price_below(
+    rows: Array,
     first: int,
     b: int,
     at: int,
     by_query: bool,
     objective: Array,
+    base: Array,
     usage: Array,
+    charge: Array,
     load: Array,
+    rate: Array,
+    extra: Array,
     wide_base: Array,
     wide_cost: float,
     wide_charge: Array,
     wide_rate: Array,
     wide_extra: Array,
 ) -> None:
-    """Write how uncertain the costs are that `_price` writes."""
-    m = wide_base.size
+    """Write the lower ends of the costs that `_price` writes; NaN for forbidden pairs."""
+    m = base.size
     if by_query and usage.size:
         for t in range(b):
             for j in range(m):
-                width[j, t] = (
-                    wide_base[j]
-                    + wide_cost * abs(objective[first + t, j])
-                    + wide_charge[j] * abs(usage[first + t, j])
+                cost, use = objective[first + t, j], usage[first + t, j]
+                rows[j, t] = (cost + base[j] + charge[j] * use) - (
+                    wide_base[j] + wide_cost * abs(cost) + wide_charge[j] * abs(use)
                 )
-    else:
-        for j in range(m):
-            shift, price = wide_base[j], 0.0
-            if by_query:
-                for t in range(b):
-                    width[j, t] = shift + wide_cost * abs(objective[first + t, j])
-            else:
-                for t in range(b):
-                    width[j, t] = shift + wide_cost * abs(objective[j, first + t])
-            if usage.size:
-                price = wide_charge[j]
-                for t in range(b):
-                    width[j, t] += price * abs(usage[j, first + t])
-    if load.size:
-        for j in range(m):
-            price = wide_rate[j]
-            for t in range(b):
-                width[j, t] += price * abs(load[first + t])
-    if wide_extra.size:
+    elif by_query:
         for t in range(b):
             for j in range(m):
-                width[j, t] += wide_extra[at + t, j]
+                cost = objective[first + t, j]
+                rows[j, t] = (cost + base[j]) - (wide_base[j] + wide_cost * abs(cost))
+    else:
+        for j in range(m):
+            shift, wide, price, wide_price = base[j], wide_base[j], 0.0, 0.0
+            if usage.size:
+                price, wide_price = charge[j], wide_charge[j]
+                for t in range(b):
+                    cost, use = objective[j, first + t], usage[j, first + t]
+                    rows[j, t] = (cost + shift + price * use) - (
+                        wide + wide_cost * abs(cost) + wide_price * abs(use)
+                    )
+            else:
+                for t in range(b):
+                    cost = objective[j, first + t]
+                    rows[j, t] = (cost + shift) - (wide + wide_cost * abs(cost))
+    if load.size:
+        for j in range(m):
+            price, wide = rate[j], wide_rate[j]
+            for t in range(b):
+                rows[j, t] += price * load[first + t] - wide * abs(load[first + t])
+    if extra.size:
+        for t in range(b):
+            for j in range(m):
+                rows[j, t] += extra[at + t, j] - wide_extra[at + t, j]
 
 
 @_compiled
-def sweep_wide(
+def sweep_below(
     start: int,
     stop: int,
     by_query: bool,
@@ -241,14 +251,9 @@ def sweep_wide(
     wide_charge: Array,
     wide_rate: Array,
     wide_extra: Array,
-    margin: float,
     low: Array,
-    rival: Array,
-    high: Array,
-    chosen: Array,
-    taken: Array,
 ) -> None:
-    """Bounds of each query's least cost where every cost is uncertain.
+    """Bound each query's least cost from below where every cost is uncertain.
 
     Parameters
     ----------
@@ -256,52 +261,30 @@ def sweep_wide(
         As in `sweep`.
     wide_base, wide_cost, wide_charge, wide_rate, wide_extra
         Uncertainty, see the module.
-    low, rival
-        Written, shape ``(stop - start,)``: the least lower end of any pair, and the second
-        least.
-    high, chosen
-        Written: the least upper end of any pair, and the model of least cost.
-    margin, taken
-        Added to, as in `sweep`, by the queries whose `rival` is above `high` by more than this.
+    low
+        Written, shape ``(stop - start,)``: the least lower end of any allowed pair.
     """
     m = base.size
-    rows, width = np.empty((m, _STRIP)), np.empty((m, _STRIP))
-    least, lowest, second = np.empty(_STRIP), np.empty(_STRIP), np.empty(_STRIP)
-    highest, model = np.empty(_STRIP), np.empty(_STRIP, np.int64)
+    rows, lowest = np.empty((m, _STRIP)), np.empty(_STRIP)
     for first in range(start, stop, _STRIP):
         b = min(_STRIP, stop - first)
         at = first - start
-        _price(rows, first, b, at, by_query, objective, base, usage, charge, load, rate, extra)
-        _widen(
-            width, first, b, at, by_query, objective, usage, load,
+        _price_below(
+            rows, first, b, at, by_query, objective, base, usage, charge, load, rate, extra,
             wide_base, wide_cost, wide_charge, wide_rate, wide_extra,
         )  # fmt: skip
         for t in range(b):
-            least[t], model[t] = np.inf, 0
-            lowest[t], second[t], highest[t] = np.inf, np.inf, np.inf
+            lowest[t] = np.inf
         for j in range(m):
             for t in range(b):
-                cost = rows[j, t]
-                # A forbidden pair stays infinite; infinity minus infinity would be no number.
-                wide = width[j, t] if cost < np.inf else 0.0
-                end, top = cost - wide, cost + wide
-                less = cost < least[t]
-                model[t] = j if less else model[t]
-                least[t] = cost if less else least[t]
-                larger = lowest[t] if end < lowest[t] else end
-                second[t] = larger if larger < second[t] else second[t]
+                end = rows[j, t]
                 lowest[t] = end if end < lowest[t] else lowest[t]
-                highest[t] = top if top < highest[t] else highest[t]
         for t in range(b):
-            low[at + t], rival[at + t] = lowest[t], second[t]
-            high[at + t], chosen[at + t] = highest[t], model[t]
-        for t in range(b):
-            model[t] = model[t] if second[t] > highest[t] + margin else -1
-        _take(taken, model, first, b, by_query, objective, usage, load)
+            low[at + t] = lowest[t]
 
 
 @_compiled
-def sign(
+def sweep_box(
     start: int,
     stop: int,
     by_query: bool,
@@ -311,71 +294,222 @@ def sign(
     charge: Array,
     load: Array,
     rate: Array,
-    wide_base: Array,
-    wide_cost: float,
+    extra: Array,
+    apart: Array,
     wide_charge: Array,
-    wide_rate: Array,
-    margin: float,
     shared: bool,
-    high: Array,
+    reach: float,
+    apart_load: Array,
+    wide_extra: Array,
+    margin: float,
+    chosen: Array,
+    settled: Array,
+    taken: Array,
     signature: Array,
     reference: Array,
+    spared: Array,
 ) -> None:
-    """Give queries that the limits cannot tell apart, wherever costs lie, the same number.
+    """Tell which queries keep their cheapest model all over a box of prices.
 
-    A query's models in play are those whose lower end is within `margin` of its `high`. Two
-    queries are the same where the same models are in play and these differ alike: in
-    objective, in usage, and in load.
+    A model is *in play* unless it is dearer than the cheapest by more than `margin` at all
+    prices in the box; a query is settled where no other model is in play. Queries that the box
+    cannot tell apart get the same signature: the same models in play, which differ alike in
+    objective, in usage and in load.
 
     Parameters
     ----------
-    start, stop, by_query, objective, base, usage, charge, load, rate
+    start, stop, by_query, objective, base, usage, charge, load, rate, extra
         As in `sweep`.
-    wide_base, wide_cost, wide_charge, wide_rate, margin, high
-        As in `sweep_wide`.
+    apart, apart_load
+        By how much the difference of two models' costs may change within the box by what they
+        use whoever asks, and per unit of `load`, shape ``(m, m)``.
+    wide_charge, wide_extra
+        How far `charge` and `extra` may be off.
     shared
-        Whether all models take `usage` out of one pool, so that only differences matter.
-    signature
-        Written, shape ``(stop - start,)``, uint64: a hash of all that.
-    reference
-        Written: each query's lowest model in play, which differences are taken from.
+        Whether all models take `usage` out of one pool, so that only its differences matter.
+    reach
+        Largest use of a pair, or where `shared` the largest difference of two.
+    margin
+        In objective units.
+    chosen, settled
+        Written, shape ``(stop - start,)``: the cheapest model, and whether it stays.
+    taken
+        Added to, as in `sweep`, by the settled queries.
+    signature, reference
+        Written, shape ``(stop - start,)``, if not empty: a hash of what tells queries apart, and
+        the lowest model in play, from which differences are taken.
+    spared
+        Added to like `taken` by the other queries on their `reference`.
     """
     m = base.size
-    rows, width = np.empty((m, _STRIP)), np.empty((m, _STRIP))
-    nothing = np.empty((0, 0))
+    rows = np.empty((m, _STRIP))
+    least, rival, model = np.empty(_STRIP), np.empty(_STRIP), np.empty(_STRIP, np.int64)
+    kept, origin = np.empty(_STRIP, np.int64), np.empty(_STRIP, np.int64)
     number = np.empty(1)
     bits = number.view(np.uint64)
+    # What the difference of any model to the cheapest may change by, at most.
+    most_apart, most_load, largest = np.zeros(m), np.zeros(m), 0.0
+    for j in range(m):
+        for one in range(m):
+            most_apart[one] = max(most_apart[one], apart[one, j])
+            if load.size:
+                most_load[one] = max(most_load[one], apart_load[one, j])
+        if usage.size:
+            largest = max(largest, wide_charge[j])
     for first in range(start, stop, _STRIP):
         b = min(_STRIP, stop - first)
         at = first - start
-        _price(rows, first, b, at, by_query, objective, base, usage, charge, load, rate, nothing)
-        _widen(
-            width, first, b, at, by_query, objective, usage, load,
-            wide_base, wide_cost, wide_charge, wide_rate, nothing,
-        )  # fmt: skip
+        _price(rows, first, b, at, by_query, objective, base, usage, charge, load, rate, extra)
         for t in range(b):
-            i, ceiling = first + t, high[at + t] + margin
-            code, origin = np.uint64(0xCBF29CE484222325), -1
-            cost_there = use_there = 0.0
-            for j in range(m):
-                if not rows[j, t] - width[j, t] <= ceiling:
+            least[t], rival[t], model[t] = rows[0, t], np.inf, 0
+        for j in range(1, m):
+            for t in range(b):
+                cost, held = rows[j, t], least[t]
+                less = cost < held
+                larger = held if less else cost
+                rival[t] = larger if larger < rival[t] else rival[t]
+                model[t] = j if less else model[t]
+                least[t] = cost if less else held
+        for t in range(b):
+            i, best, one = first + t, least[t], model[t]
+            chosen[at + t], kept[t], origin[t] = one, one, -1
+            settled[at + t] = True
+            if rival[t] == np.inf:
+                continue
+            # Most queries are settled by a bound on what any pair's difference may change.
+            own = 0.0
+            if usage.size:
+                own = np.float64(usage[i, one] if by_query else usage[one, i])
+            if extra.size == 0:
+                most = most_apart[one]
+                if load.size:
+                    most += most_load[one] * abs(load[i])
+                if usage.size:
+                    most += largest * (reach if shared else reach + abs(own))
+                if rival[t] - best - _HAIR * (abs(rival[t]) + abs(best)) > margin + most:
                     continue
-                cost = np.float64(objective[i, j] if by_query else objective[j, i])
+            code, anchor = np.uint64(0xCBF29CE484222325), -1
+            cost_there = use_there = 0.0
+            in_play = 0
+            for j in range(m):
+                priced = rows[j, t]
+                if priced == np.inf:
+                    continue
                 use = 0.0
                 if usage.size:
                     use = np.float64(usage[i, j] if by_query else usage[j, i])
-                if origin < 0:
-                    origin, cost_there = j, cost
+                if j != one:
+                    wide = apart[one, j] + _HAIR * (abs(priced) + abs(best))
+                    if load.size:
+                        wide += apart_load[one, j] * abs(load[i])
+                    if usage.size and shared:
+                        wide += wide_charge[j] * abs(use - own)
+                    elif usage.size:
+                        wide += wide_charge[j] * abs(use) + wide_charge[one] * abs(own)
+                    if extra.size:
+                        wide += wide_extra[at + t, j] + wide_extra[at + t, one]
+                    if priced - best > margin + wide:
+                        continue
+                in_play += 1
+                if signature.size == 0:
+                    continue
+                cost = np.float64(objective[i, j] if by_query else objective[j, i])
+                if anchor < 0:
+                    anchor, cost_there = j, cost
                     use_there = use if shared else 0.0
                 code = _mixed(code, np.uint64(j + 1))
                 number[0] = cost - cost_there + 0.0  # no negative zero
                 code = _mixed(code, bits[0])
-                number[0] = use - use_there + 0.0
-                code = _mixed(code, bits[0])
-                if load.size:
-                    number[0] = load[i] + 0.0
+                if usage.size:
+                    number[0] = use - use_there + 0.0
                     code = _mixed(code, bits[0])
-            signature[at + t], reference[at + t] = code, origin
+            if in_play > 1:
+                settled[at + t], kept[t], origin[t] = False, -1, anchor
+                if signature.size:
+                    if load.size:
+                        number[0] = load[i] + 0.0
+                        code = _mixed(code, bits[0])
+                    signature[at + t], reference[at + t] = code, anchor
+        _take(taken, kept, first, b, by_query, objective, usage, load)
+        if signature.size:
+            _take(spared, origin, first, b, by_query, objective, usage, load)
+
+
+@_compiled
+def number_alike(signature: Array, kind: Array, first: Array, size: Array) -> int:
+    """Number equal signatures alike, in order of appearance.
+
+    Parameters
+    ----------
+    signature
+        Shape ``(f,)``, uint64.
+    kind
+        Written, shape ``(f,)``: the number of each.
+    first, size
+        Written, room for ``f`` each: where a number appears first, and how often.
+
+    Returns
+    -------
+    int
+        How many different ones there are.
+    """
+    room, n_kinds = 1 << 12, 0
+    table = np.full(room, -1, np.int64)
+    for i in range(signature.size):
+        if 2 * n_kinds >= room:
+            room *= 4
+            table = np.full(room, -1, np.int64)
+            for k in range(n_kinds):
+                slot = np.int64(signature[first[k]] & np.uint64(room - 1))
+                while table[slot] >= 0:
+                    slot = (slot + 1) & (room - 1)
+                table[slot] = k
+        slot = np.int64(signature[i] & np.uint64(room - 1))
+        while table[slot] >= 0 and signature[first[table[slot]]] != signature[i]:
+            slot = (slot + 1) & (room - 1)
+        if table[slot] < 0:
+            table[slot], first[n_kinds], size[n_kinds] = n_kinds, i, 0
+            n_kinds += 1
+        kind[i] = table[slot]
+        size[kind[i]] += 1
+    return n_kinds
+
+
+@_compiled
+def deal(kind: Array, count: Array, free: Array, routed: Array) -> None:
+    """Route the members of each type in turn, as many on each model as are to be.
+
+    Parameters
+    ----------
+    kind
+        Type of each free query, shape ``(f,)``.
+    count
+        How many of each type go to each model, shape ``(T, m)``; used up.
+    free, routed
+        Numbers of the free queries, and the routing ``(n,)`` to write to.
+    """
+    at = np.zeros(count.shape[0], np.int64)
+    for t in range(kind.size):
+        k = kind[t]
+        while count[k, at[k]] == 0:
+            at[k] += 1
+        count[k, at[k]] -= 1
+        routed[free[t]] = at[k]
+
+
+@_compiled
+def take_up(
+    by_query: bool,
+    objective: Array,
+    usage: Array,
+    load: Array,
+    chosen: Array,
+    taken: Array,
+) -> None:
+    """Add to `taken`, as in `sweep`, what a routing ``(n,)`` takes; -1 takes nothing."""
+    for first in range(0, chosen.size, _STRIP):
+        b = min(_STRIP, chosen.size - first)
+        _take(taken, chosen[first : first + b], first, b, by_query, objective, usage, load)
 
 
 @_compiled

@@ -58,6 +58,8 @@ class Rows:
     sign
         What `usage` is multiplied by, 1 or -1: a floor then shares its column with the table
         instead of holding a negated copy of it. `limit` is never turned.
+    smallest, largest
+        Range of `usage`.
     """
 
     name: str
@@ -68,6 +70,8 @@ class Rows:
     unit: str = ""
     at_least: bool = False
     sign: float = 1.0
+    smallest: float = field(init=False)
+    largest: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Validate shapes and numbers, and freeze the arrays."""
@@ -86,7 +90,8 @@ class Rows:
             raise ProblemError(f"limit {self.name!r}: found {limit}; give finite numbers")
         if usage.size == 0 or pool.size == 0:
             raise ProblemError(f"limit {self.name!r}: usage or pool is empty")
-        if not (float(usage.min()) >= -_LARGEST and float(usage.max()) <= _LARGEST):
+        smallest, largest = float(usage.min()), float(usage.max())
+        if not (smallest >= -_LARGEST and largest <= _LARGEST):
             raise ProblemError(
                 f"limit {self.name!r}: usage holds a value that is not finite, or above 1e100; "
                 "give it in a larger unit"
@@ -104,6 +109,8 @@ class Rows:
         pool = pool.astype(np.int32, copy=False)
         for name, array in (("usage", usage), ("pool", pool), ("limit", limit)):
             object.__setattr__(self, name, read_only(array))
+        object.__setattr__(self, "smallest", smallest)
+        object.__setattr__(self, "largest", largest)
 
     @property
     def n_pools(self) -> int:

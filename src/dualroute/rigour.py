@@ -8,7 +8,7 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints, exact_total
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.sweep import Sweeper, WideChunk
+from dualroute.sweep import Sweeper
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
@@ -24,10 +24,10 @@ def cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
 
     A sum of ``t`` terms, ``t - 1`` of them rounded products, is wrong by at most
     ``t u / (1 - t u)`` times the sum of magnitudes, ``u`` the unit roundoff (Higham, Accuracy
-    and Stability of Numerical Algorithms, 2002, section 3.1). Twice that is taken off every
-    pair, which also covers the rounding of the magnitudes and of the subtraction, and the
-    smallest normal number for products that underflow; where no row is priced there is nothing
-    to take off. Queries are summed exactly.
+    and Stability of Numerical Algorithms, 2002, section 3.1). More than twice that is taken off
+    every pair, which also covers the rounding of the magnitudes and of taking them off, term by
+    term, and the smallest normal number for products that underflow; where no row is priced
+    there is nothing to take off. Queries are summed exactly.
 
     Returns
     -------
@@ -40,12 +40,12 @@ def cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
     error = 2.0 * (charged + 3) * _UNIT_ROUNDOFF if charged else 0.0
     least = np.finfo(np.float64).tiny if charged else 0.0
 
-    def visit(chunk: WideChunk) -> Fraction | None:
-        cheapest = chunk.low - least
+    def visit(low: Floats) -> Fraction | None:
+        cheapest = low - least
         return exact_total(cheapest) if np.isfinite(cheapest).all() else None
 
     sweeper = Sweeper(problem)
-    parts = sweeper.sweep_wide(prices, error * prices.vector, error, math.inf, visit)
+    parts = sweeper.sweep_below(prices, error * prices.vector, error, visit)
     found = [part for part in parts if part is not None]
     return sum(found, Fraction(0)) if len(found) == len(parts) else None
 

@@ -16,13 +16,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums, read_only
+from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums, read_only
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 
 COMPILED_PAIRS = 2**17  # from this size on, importing numba repays itself within one solve
 _CHUNK = 2**13
 _EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
+_HAIR = 1e-15  # of two costs: what rounding may move their difference by
 _NO_VECTOR, _NO_GRID = np.empty(0), np.empty((0, 0))
+_NOTHING = np.empty(0, np.int32)
 
 T = TypeVar("T")
 
@@ -58,34 +60,36 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WideChunk:
-    """Queries ``start .. stop`` where every pair's cost is known up to an uncertainty.
+class BoxChunk:
+    """Queries ``start .. stop`` where prices may be anywhere in a box.
 
     Attributes
     ----------
-    low, rival
-        The least and the second least lower end among a query's models, shape
-        ``(stop - start,)``.
-    high
-        The least upper end.
+    start, stop
+        Which queries.
     chosen
-        The model of least cost.
+        The model of least cost at the centre, shape ``(stop - start,)``.
     settled
-        Which queries keep that model whatever the uncertainty: `rival` is above `high` by more
-        than the margin asked for.
+        Which queries keep it all over the box.
     cost, use
         Objective, and use of every row ``(K,)``, of the settled queries.
+    signature, reference
+        Of the others, where asked for: a hash that is the same for queries which no prices in
+        the box tell apart, and the lowest model in play, which their differences are taken from.
+    spared_cost, spared_use
+        Objective, and use of every row, of the others on their `reference`.
     """
 
     start: int
     stop: int
-    low: Floats
-    rival: Floats
-    high: Floats
     chosen: Ints
     settled: Bools
     cost: float
     use: Floats
+    signature: Ints
+    reference: Ints
+    spared_cost: float
+    spared_use: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,15 +187,10 @@ class Sweeper:
         one = self._compiled_chunk(prices.vector) if self.compiled else self._plain_chunk(prices)
         return self._map(lambda start, stop: visit(one(start, stop)), edges)
 
-    def sweep_wide(
-        self,
-        prices: Prices,
-        radius: Floats,
-        relative: float,
-        margin: float,
-        visit: Callable[[WideChunk], T],
+    def sweep_below(
+        self, prices: Prices, radius: Floats, relative: float, visit: Callable[[Floats], T]
     ) -> list[T]:
-        """The same where costs are uncertain.
+        """The least cost of each query, from below where costs are uncertain.
 
         Parameters
         ----------
@@ -202,44 +201,66 @@ class Sweeper:
             ``sum_k radius_k abs(usage_k)`` ...
         relative
             ... and by this part of the size of its objective.
-        margin
-            What settles a query, in objective units.
         visit
-            Called with each `WideChunk`.
+            Called with a chunk's ``(stop - start,)`` least lower ends.
         """
         if self.compiled:
-            one = self._compiled_wide(prices.vector, radius, relative, margin)
+            one = self._compiled_below(prices.vector, radius, relative)
         else:
-            one = self._plain_wide(prices, radius, relative, margin)
+            one = self._plain_below(prices, radius, relative)
+        return self._map(lambda start, stop: visit(one(start, stop)), None)
+
+    def sweep_box(
+        self,
+        prices: Prices,
+        radius: Floats,
+        margin: float,
+        visit: Callable[[BoxChunk], T],
+        *,
+        sign: bool = False,
+    ) -> list[T]:
+        """Tell which queries keep their cheapest model all over a box of prices.
+
+        Parameters
+        ----------
+        prices
+            At the centre.
+        radius
+            Half-widths, shape ``(K,)``.
+        margin
+            A query is settled where no other model comes nearer than this, in objective units.
+        visit
+            Called with each `BoxChunk`.
+        sign
+            Whether to give signatures; needs `signs`.
+        """
+        if self.compiled:
+            one = self._compiled_box(prices.vector, radius, margin, sign)
+        else:
+            one = self._plain_box(prices, radius, margin)
         return self._map(lambda start, stop: visit(one(start, stop)), None)
 
     @property
     def signs(self) -> bool:
-        """Whether queries can be told apart by `signer`: no pool depends on the query."""
+        """Whether queries can be told apart by signatures: no pool depends on the query."""
         return bool(self.compiled) and not self._other
 
-    def signer(
-        self, prices: Prices, radius: Floats, relative: float, margin: float
-    ) -> Callable[[WideChunk], tuple[Ints, Ints]]:
-        """What numbers alike the queries of a `WideChunk` that the limits cannot tell apart.
+    def use_of(self, assignment: Ints) -> tuple[float, Floats]:
+        """Objective and use of every row ``(K,)`` of a routing, in floating point.
 
-        Takes the arguments of `sweep_wide`, and gives a hash per query and its lowest model in
-        play, from which differences are taken: see `dualroute.kernels.sign`.
+        Where `assignment` ``(n,)`` is -1 a query takes nothing.
         """
+        problem = self.problem
+        if not self.compiled:
+            routed = np.flatnonzero(assignment >= 0)
+            cost = entries(problem.objective, routed, assignment[routed]).sum(dtype=np.float64)
+            return float(cost), used_by(problem, assignment[routed], routed)
         from dualroute import kernels
 
-        terms = self._terms(prices.vector)
-        widths = self._terms(radius, wide=True)
-        wide = (widths[2], relative, widths[4], widths[6])
-        shared = self._dense is None or bool(np.ptp(self._dense.rows.pool) == 0)
-
-        def one(chunk: WideChunk) -> tuple[Ints, Ints]:
-            size = chunk.stop - chunk.start
-            found = np.empty(size, np.uint64), np.empty(size, np.int32)
-            kernels.sign(chunk.start, chunk.stop, *terms, *wide, margin, shared, chunk.high, *found)
-            return found
-
-        return one
+        taken = np.zeros((problem.n_models, 4))
+        by_query, table, _, usage, _, load, _ = self._terms(np.zeros(problem.n_rows))
+        kernels.take_up(by_query, table, usage, load, assignment, taken)
+        return float(taken[:, 1].sum()), self._use(0, problem.n_queries, taken, assignment)
 
     def _map(self, one: Callable[[int, int], T], edges: Ints | None) -> list[T]:
         bounds = [(int(a), int(b)) for a, b in pairwise(self.edges if edges is None else edges)]
@@ -272,12 +293,12 @@ class Sweeper:
 
         return one
 
-    def _plain_wide(
-        self, prices: Prices, radius: Floats, relative: float, margin: float
-    ) -> Callable[[int, int], WideChunk]:
+    def _plain_below(
+        self, prices: Prices, radius: Floats, relative: float
+    ) -> Callable[[int, int], Floats]:
         problem, radii = self.problem, self.problem.split(radius)
 
-        def one(start: int, stop: int) -> WideChunk:
+        def one(start: int, stop: int) -> Floats:
             part = slice(start, stop)
             priced = price_pairs(problem, prices, part)
             objective = problem.objective[part].astype(np.float64)
@@ -285,21 +306,31 @@ class Sweeper:
             for rows, each in zip(problem.rows, radii, strict=True):
                 width += np.abs(rows.charge(each, part))
             width[~np.isfinite(priced)] = 0.0
-            ends = np.partition(priced - width, min(1, priced.shape[1] - 1), axis=1)
-            rival = ends[:, 1] if ends.shape[1] > 1 else np.full(stop - start, np.inf)
-            high, chosen = (priced + width).min(axis=1), priced.argmin(axis=1)
-            settled = rival > high + margin
+            low: Floats = (priced - width).min(axis=1)
+            return low
+
+        return one
+
+    def _plain_box(
+        self, prices: Prices, radius: Floats, margin: float
+    ) -> Callable[[int, int], BoxChunk]:
+        problem = self.problem
+
+        def one(start: int, stop: int) -> BoxChunk:
+            chosen, playing = in_play(problem, prices, radius, margin, slice(start, stop))
+            settled = playing.sum(axis=1) == 1
             kept = np.flatnonzero(settled)
-            return WideChunk(
+            return BoxChunk(
                 start,
                 stop,
-                low=ends[:, 0],
-                rival=rival,
-                high=high,
                 chosen=chosen,
                 settled=settled,
-                cost=float(objective[kept, chosen[kept]].sum()),
+                cost=float(problem.objective[start + kept, chosen[kept]].sum(dtype=np.float64)),
                 use=used_by(problem, chosen[kept], start + kept),
+                signature=_NOTHING,
+                reference=_NOTHING,
+                spared_cost=0.0,
+                spared_use=np.zeros(problem.n_rows),
             )
 
         return one
@@ -322,27 +353,80 @@ class Sweeper:
 
         return one
 
-    def _compiled_wide(
-        self, vector: Floats, radius: Floats, relative: float, margin: float
-    ) -> Callable[[int, int], WideChunk]:
+    def _compiled_below(
+        self, vector: Floats, radius: Floats, relative: float
+    ) -> Callable[[int, int], Floats]:
         from dualroute import kernels
 
-        m = self.problem.n_models
         terms, widths = self._terms(vector), self._terms(radius, wide=True)
 
-        def one(start: int, stop: int) -> WideChunk:
+        def one(start: int, stop: int) -> Floats:
             extra, wide_extra = self._extras(start, stop, vector, radius)
-            low, rival, high = (np.empty(stop - start) for _ in range(3))
-            chosen, taken = np.empty(stop - start, np.int32), np.zeros((m, 4))
+            low = np.empty(stop - start)
             wide = (widths[2], relative, widths[4], widths[6], wide_extra)
-            found = (low, rival, high, chosen)
-            kernels.sweep_wide(start, stop, *terms, extra, *wide, margin, *found, taken)
-            settled = rival > high + margin
-            kept = np.where(settled, chosen, -1) if self._other else chosen
-            use = self._use(start, stop, taken, kept)
-            return WideChunk(start, stop, *found, settled, float(taken[:, 1].sum()), use)
+            kernels.sweep_below(start, stop, *terms, extra, *wide, low)
+            return low
 
         return one
+
+    def _compiled_box(
+        self, vector: Floats, radius: Floats, margin: float, sign: bool
+    ) -> Callable[[int, int], BoxChunk]:
+        from dualroute import kernels
+
+        m, terms, widths = (
+            self.problem.n_models,
+            self._terms(vector),
+            self._terms(radius, wide=True),
+        )
+        apart, apart_load, shared, reach = self._apart(radius)
+
+        def one(start: int, stop: int) -> BoxChunk:
+            extra, wide_extra = self._extras(start, stop, vector, radius)
+            size = stop - start
+            chosen, settled = np.empty(size, np.int32), np.empty(size, np.bool_)
+            taken, spared = np.zeros((m, 4)), np.zeros((m, 4))
+            signature = np.empty(size if sign else 0, np.uint64)
+            reference = np.empty(size if sign else 0, np.int32)
+            kernels.sweep_box(
+                start, stop, *terms, extra, apart, widths[4], shared, reach, apart_load,
+                wide_extra, margin, chosen, settled, taken, signature, reference, spared,
+            )  # fmt: skip
+            kept = np.where(settled, chosen, -1) if self._other else chosen
+            return BoxChunk(
+                start,
+                stop,
+                chosen=chosen,
+                settled=settled,
+                cost=float(taken[:, 1].sum()),
+                use=self._use(start, stop, taken, kept),
+                signature=signature,
+                reference=reference,
+                spared_cost=float(spared[:, 1].sum()),
+                spared_use=self._use(start, stop, spared, kept),
+            )
+
+        return one
+
+    def _apart(self, radius: Floats) -> tuple[Floats, Floats, bool, float]:
+        """How far a box moves the difference of two models' costs, by the loop that adds it up.
+
+        By what models use whoever asks, ``(m, m)``; per unit of load, ``(m, m)`` or empty;
+        whether the dense family is one pool for all models; and its largest use, or where it is,
+        its largest difference.
+        """
+        m = self.problem.n_models
+        apart, apart_load = np.zeros((m, m)), _NO_GRID
+        for family in self._same:
+            apart += _differences(family, np.broadcast_to(family.rows.usage[0], (m,)), radius)
+        if self._query is not None:
+            apart_load = _differences(self._query, np.ones(m), radius)
+        if self._dense is None:
+            return apart, apart_load, True, 0.0
+        rows = self._dense.rows
+        shared = bool(np.ptp(rows.pool) == 0)
+        reach = rows.largest - rows.smallest if shared else max(rows.largest, -rows.smallest)
+        return apart, apart_load, shared, reach
 
     def _terms(self, vector: Floats, *, wide: bool = False) -> tuple[object, ...]:
         """Arguments of a kernel that depend on prices or radii, and the tables they go with."""
@@ -418,6 +502,51 @@ class Sweeper:
     def _whole(self, rows: Rows) -> tuple[Floats, Ints]:
         shape = self.problem.objective.shape
         return np.broadcast_to(rows.usage, shape), np.broadcast_to(rows.pool, shape)
+
+
+def in_play(
+    problem: RoutingProblem,
+    prices: Prices,
+    radius: Floats,
+    margin: float,
+    part: slice | Ints,
+) -> tuple[Ints, Bools]:
+    r"""Which models may be the cheapest of some queries, or nearly so, in a box of prices.
+
+    Model ``j`` is, unless :math:`c_j - c_* - \sum_k r_k |u_{kj} - u_{k*}|` exceeds `margin`, with
+    ``c`` the costs at the centre and ``r`` the half-widths of the box.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        The cheapest model at the centre, shape ``(b,)``; which models are in play, ``(b, m)``.
+    """
+    priced = price_pairs(problem, prices, part)
+    chosen = priced.argmin(axis=1)
+    lines, shape = np.arange(chosen.size), priced.shape
+    best = priced[lines, chosen][:, None]
+    with np.errstate(invalid="ignore"):
+        gap = priced - best - _HAIR * (np.abs(priced) + np.abs(best))
+    for rows, each in zip(problem.rows, problem.split(radius), strict=True):
+        usage = np.broadcast_to(part_of(rows.usage, part), shape).astype(np.float64)
+        pool = np.broadcast_to(part_of(rows.pool, part), shape)
+        wide = np.append(each, 0.0)[pool]
+        own, home = usage[lines, chosen][:, None], pool[lines, chosen][:, None]
+        across = wide * np.abs(usage) + wide[lines, chosen][:, None] * np.abs(own)
+        gap -= np.where(pool == home, wide * np.abs(usage - own), across)
+    playing = np.isfinite(priced) & (gap <= margin)
+    playing[lines, chosen] = True
+    return chosen, playing
+
+
+def _differences(family: _Family, use: Floats, radius: Floats) -> Floats:
+    """How far a box moves the difference of what two models pay for this use, ``(m, m)``."""
+    m = use.size
+    wide = family.per_model(radius, m)
+    pool = np.broadcast_to(family.rows.pool[0], (m,))
+    across = np.add.outer(wide * np.abs(use), wide * np.abs(use))
+    within: Floats = wide[:, None] * np.abs(np.subtract.outer(use, use))
+    return np.where(np.equal.outer(pool, pool), within, across)
 
 
 def used_by(problem: RoutingProblem, chosen: Ints, part: slice | Ints) -> Floats:

@@ -10,12 +10,11 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Bools, Floats, Ints, at, part_of, pool_sums
+from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
-from dualroute.sweep import Chunk, Sweeper, WideChunk, total, used_by
+from dualroute.sweep import BoxChunk, Chunk, Sweeper, in_play, total, used_by
 
 _GOLDEN = (5**0.5 - 1) / 2
-_HAIR = 1e-15  # of a pair's objective: what rounding may move it by
 _NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 
 
@@ -137,9 +136,10 @@ class Types:
         reached[:, -1] = self.size
         point = (np.arange(self.size.size) * _GOLDEN % 1.0)[:, None]
         counts = np.diff(np.floor(reached + point), axis=1, prepend=0.0).astype(np.intp)
-        models = np.tile(np.arange(share.shape[1], dtype=np.int32), self.size.size)
+        from dualroute import kernels
+
         routed = self.settled.copy()
-        routed[self.free[np.argsort(self.kind, kind="stable")]] = np.repeat(models, counts.ravel())
+        kernels.deal(self.kind, counts, self.free, routed)
         return routed
 
 
@@ -236,26 +236,32 @@ class LocalEngine:
 
     def cuts(self, scaled: Floats, edges: Ints) -> Cuts:
         """One pass: a supporting plane per block ``edges[b] .. edges[b + 1]`` of queries."""
-        prices = self.prices(scaled)
-        assignment = np.empty(self.problem.n_queries, np.min_scalar_type(self.problem.n_models))
-
-        def visit(chunk: Chunk) -> tuple[float, float, Floats]:
-            assignment[chunk.start : chunk.stop] = chunk.chosen
-            return chunk.value, chunk.cost, chunk.use
-
-        parts = self.sweeper.sweep(prices, visit, edges)
-        value = sum(part[0] for part in parts) - float(prices.vector @ self.problem.limit)
+        problem, prices = self.problem, self.prices(scaled)
+        parts = self.sweeper.sweep(prices, lambda chunk: (chunk.value, chunk.chosen))
+        value = sum(part[0] for part in parts) - float(prices.vector @ problem.limit)
+        chosen = np.concatenate([part[1] for part in parts])
+        queries = np.arange(chosen.size)
+        cost = entries(problem.objective, queries, chosen)
+        block = np.repeat(np.arange(edges.size - 1), np.diff(edges))
+        use: list[Floats] = []
+        for rows in problem.rows:
+            r = rows.n_pools
+            pool = entries(rows.pool, queries, chosen)
+            place = np.where(pool >= 0, block * r + pool, -1)
+            taken = rows.taken(queries, chosen)
+            use.append(pool_sums(taken, place, (edges.size - 1) * r).reshape(-1, r))
         return Cuts(
-            cost=np.array([part[1] for part in parts]) * self.value_scale,
-            use=np.array([part[2] for part in parts]) * self.row_scale,
+            cost=np.add.reduceat(cost.astype(np.float64), edges[:-1]) * self.value_scale,
+            use=np.concatenate([np.empty((edges.size - 1, 0)), *use], axis=1) * self.row_scale,
             value=value * self.value_scale,
-            assignment=assignment,
+            assignment=chosen.astype(np.min_scalar_type(problem.n_models), copy=False),
         )
 
     def sample(self, size: int, seed: int) -> "LocalEngine":
         """An engine over a random part of the queries, limits scaled by its share."""
-        generator = np.random.default_rng(seed)
-        queries = np.sort(generator.choice(self.problem.n_queries, size, replace=False))
+        # One query of each of `size` equal stretches of the table.
+        edges = np.linspace(0, self.problem.n_queries, size + 1).astype(np.intp)
+        queries = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
         return self.over(self.problem.take(queries))
 
     def over(self, problem: RoutingProblem) -> "LocalEngine":
@@ -279,99 +285,77 @@ class LocalEngine:
         margin
             In objective units.
         """
-        problem, prices = self.problem, self.prices(scaled)
+        problem = self.problem
         settled = np.empty(problem.n_queries, np.int32)
 
-        def visit(chunk: WideChunk) -> tuple[Ints, float, Floats]:
+        def visit(chunk: BoxChunk) -> tuple[Ints, float, Floats]:
             settled[chunk.start : chunk.stop] = chunk.chosen
             return chunk.start + np.flatnonzero(~chunk.settled), chunk.cost, chunk.use
 
-        spread = radius * self.row_scale / self.value_scale
-        parts = self.sweeper.sweep_wide(prices, spread, _HAIR, margin, visit)
+        parts = self.sweeper.sweep_box(self.prices(scaled), self._spread_of(radius), margin, visit)
         free = np.concatenate([part[0] for part in parts])
         used = total([part[2] for part in parts])
         left = problem.take(free, problem.limit - used) if free.size else problem
         return Part(left, free, settled, float(sum(part[1] for part in parts)))
 
-    def types(self, scaled: Floats, radius: Floats, margin: float) -> Types:
-        """The same with equal free queries merged; needs `Sweeper.signs`.
+    def types(self, scaled: Floats, radius: Floats) -> Types:
+        """The same without a margin, equal free queries merged; needs `Sweeper.signs`.
 
         On the box the Lagrangian of the types, plus `Types.cost`, is that of the whole.
         """
-        problem, prices = self.problem, self.prices(scaled)
-        spread = radius * self.row_scale / self.value_scale
-        sign = self.sweeper.signer(prices, spread, _HAIR, margin)
+        from dualroute import kernels
+
+        problem, prices, spread = self.problem, self.prices(scaled), self._spread_of(radius)
         settled = np.empty(problem.n_queries, np.int32)
 
-        def visit(chunk: WideChunk) -> tuple[Ints, Ints, Ints, float, Floats]:
+        def visit(chunk: BoxChunk) -> tuple[Ints, Ints, Ints, float, Floats, Floats]:
             settled[chunk.start : chunk.stop] = chunk.chosen
-            signature, reference = sign(chunk)
             free = np.flatnonzero(~chunk.settled)
-            return chunk.start + free, signature[free], reference[free], chunk.cost, chunk.use
+            cost = chunk.cost + chunk.spared_cost
+            signature, reference = chunk.signature[free], chunk.reference[free]
+            return chunk.start + free, signature, reference, cost, chunk.use, chunk.spared_use
 
-        parts = self.sweeper.sweep_wide(prices, spread, _HAIR, margin, visit)
+        parts = self.sweeper.sweep_box(prices, spread, 0.0, visit, sign=True)
         free, signature, reference = (np.concatenate([p[k] for p in parts]) for k in range(3))
-        _, first, kind, size = np.unique(
-            signature, return_index=True, return_inverse=True, return_counts=True
-        )
-        return self._merged(prices, spread, margin, free, kind, first, size, reference, settled,
-                            sum(p[3] for p in parts), total([p[4] for p in parts]))  # fmt: skip
-
-    def _merged(
-        self,
-        prices: Prices,
-        spread: Floats,
-        margin: float,
-        free: Ints,
-        kind: Ints,
-        first: Ints,
-        size: Ints,
-        reference: Ints,
-        settled: Ints,
-        cost: float,
-        used: Floats,
-    ) -> Types:
-        problem = self.problem
+        kind, first, size = (np.empty(free.size, np.int32) for _ in range(3))
+        n_types = kernels.number_alike(signature, kind, first, size)
+        first, size = first[:n_types].copy(), size[:n_types].copy()
         queries, origin = free[first], reference[first][:, None]
         weight = size[:, None].astype(np.float64)
-        priced = price_pairs(problem, prices, queries)
-        width = _HAIR * np.abs(problem.objective[queries].astype(np.float64))
-        for rows, each in zip(problem.rows, problem.split(spread), strict=True):
-            width += np.abs(rows.charge(each, queries))
-        width[~np.isfinite(priced)] = 0.0
-        in_play = priced - width <= (priced + width).min(axis=1, keepdims=True) + margin
+        _, playing = in_play(problem, prices, spread, 0.0, queries)
         objective = problem.objective[queries].astype(np.float64)
         objective -= np.take_along_axis(objective, origin, axis=1)
-        rows_left, used_there = [], []
-        for rows in problem.rows:
-            shape = objective.shape
-            usage = np.broadcast_to(part_of(rows.usage, queries), shape).astype(np.float64)
-            there = np.zeros(rows.n_pools)
+        limit = problem.limit - total([p[4] for p in parts])
+        spared = problem.split(total([p[5] for p in parts]))
+        families = []
+        for rows, left, there in zip(problem.rows, problem.split(limit), spared, strict=True):
+            usage = np.broadcast_to(part_of(rows.usage, queries), objective.shape)
+            usage = usage.astype(np.float64)
+            # Where all models take out of one pool, only what they take beyond the reference
+            # is left to decide.
             if rows.usage.shape[1] > 1 and np.ptp(rows.pool) == 0 and rows.pool[0, 0] >= 0:
                 usage = usage - np.take_along_axis(usage, origin, axis=1)
-                taken = rows.taken(free, reference).sum(dtype=np.float64)
-                there[rows.pool[0, 0]] = taken
-            rows_left.append(replace(rows, usage=weight * usage))
-            used_there.append(there)
-        limits = problem.split(problem.limit - used - np.concatenate(used_there))
-        left = replace(
+                left = left - there
+            families.append(replace(rows, usage=weight * usage, limit=left))
+        merged = replace(
             problem,
-            objective=np.where(in_play, weight * objective, np.inf),
-            rows=tuple(replace(r, limit=b) for r, b in zip(rows_left, limits, strict=True)),
+            objective=np.where(playing, weight * objective, np.inf),
+            rows=tuple(families),
         )
-        there_cost = float(problem.objective[free, reference].sum(dtype=np.float64))
-        return Types(left, free, kind, size, settled, cost + there_cost)
+        return Types(merged, free, kind, size, settled, sum(p[3] for p in parts))
 
     def restricted(self, free: Ints, base: Ints) -> Part:
         """The problem of some queries while the others stay as in a routing, shape ``(n,)``."""
         problem = self.problem
-        others = np.ones(problem.n_queries, bool)
-        others[free] = False
-        kept = np.flatnonzero(others)
-        routed = base[kept]
-        cost = float(at(problem.objective, base)[kept].sum(dtype=np.float64))
-        left = problem.limit - used_by(problem, routed, kept)
-        return Part(problem.take(free, left), free, base, cost)
+        kept = base.astype(np.int32)
+        kept[free] = -1
+        cost, used = self.sweeper.use_of(kept)
+        return Part(problem.take(free, problem.limit - used), free, base, cost)
+
+    def _spread_of(self, radius: Floats) -> Floats:
+        """Half-widths of a box in the problem's own units."""
+        spread: Floats = radius * self.row_scale / self.value_scale
+        return spread
 
     def core(self, scaled: Floats, threshold: float) -> Bools:
         """Pairs whose reduced cost is at most a threshold, in objective units, ``(n, m)``."""

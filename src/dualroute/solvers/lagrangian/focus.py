@@ -31,6 +31,7 @@ _MOVES = 5
 _TIED = 0.25
 _MOST_FREE = 0.4
 _MARGIN = 1e-3
+_TIE = 1e-11  # of a mean query's objective
 _NEARLY_BINDING = 0.05
 _SAMPLING = 0.03
 _TYPICAL = 1e-2
@@ -129,7 +130,8 @@ def narrowed(place: Focus, base: Ints, most: int, seed: int) -> Focus:
     chunks = engine.sweeper.sweep(place.prices, lambda c: (c.second - c.best, c.chosen))
     gaps = np.concatenate([gap for gap, _ in chunks])
     moved = np.concatenate([chosen for _, chosen in chunks]) != base
-    gaps[moved] = 0.0
+    # Whether a tied query stands on the first of its models or has moved is all the same.
+    gaps[moved | (gaps <= _TIE / engine.value_scale / n)] = 0.0
     reach = np.partition(gaps, most)[most]
     free = np.flatnonzero(gaps <= reach)
     if free.size > most:
@@ -205,7 +207,7 @@ def counted(everything: Focus, radius: Floats) -> Focus:
         How far they may be off, in scaled prices, shape ``(K,)``.
     """
     engine, centre = everything.engine, everything.scaled
-    types = engine.types(centre, radius, 0.0)
+    types = engine.types(centre, radius)
     inner = engine.over(types.problem)
     box = _box(engine, inner, centre, radius)
     at = inner.scaled(engine.prices(centre))
