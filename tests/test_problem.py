@@ -151,6 +151,7 @@ def test_value_and_excess_are_exact_sums_rounded_once(problem, data):
     assert problem.excess(routing).tolist() == [float(e) for e in excess]
     use = [float(e + Fraction(b)) for e, b in zip(excess, problem.limit.tolist(), strict=True)]
     assert problem.use(routing).tolist() == use
+    assert [part.tolist() for part in problem.measured(routing)] == [use, list(map(float, excess))]
 
 
 @given(problem=small_problems(tolerance=0.0), data=st.data())

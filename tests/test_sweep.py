@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualroute.engines.local import LocalEngine
-from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs, regrets
+from dualroute.problem import Prices, RoutingProblem, Rows, regrets
 from dualroute.sweep import Sweeper, total
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -169,11 +169,8 @@ def test_what_a_family_is_charged_with_its_sign_turned_back_is_the_same():
 @settings(max_examples=40, deadline=None)
 def test_the_compiled_softening_is_the_plain_one(seed, heat):
     problem, prices = mixed_problem(seed, n=40)
-    engine = LocalEngine(problem)
-    queries = np.arange(3, 40)
-    priced = price_pairs(problem, prices, queries)
-    fast, plain = (
-        soften(queries, priced, heat) for soften in (engine._soften_compiled, engine._soften)
-    )
-    for one, other in zip(fast, plain, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    fast, plain = (LocalEngine(problem, compiled=compiled) for compiled in (True, False))
+    here, there = (each.evaluate(fast.scaled(prices), heat) for each in (fast, plain))
+    assert here.near_ties == there.near_ties
+    for name in ("value", "smoothed", "gradient", "hessian"):
+        np.testing.assert_allclose(getattr(here, name), getattr(there, name), rtol=1e-9, atol=1e-9)

@@ -82,8 +82,15 @@ def _many(values: Floats) -> bool:
     return values.size >= (_MANY_LOADED if loaded else _MANY)
 
 
+def exact_totals(values: Floats, pool: Ints, n_pools: int) -> list[Fraction]:
+    """Sums of finite numbers per pool, without any rounding; entries of pool -1 count nowhere."""
+    values = values.astype(np.float64, copy=False)
+    if _many(values):
+        return _exact_totals(values, pool, n_pools)
+    return [exact_total(values[pool == r]) for r in range(n_pools)]
+
+
 def _exact_totals(values: Floats, pool: Ints, n_pools: int) -> list[Fraction]:
-    """Sums of finite numbers per pool, without any rounding, by a compiled pass."""
     from dualroute import kernels
 
     words = np.zeros((n_pools, kernels.WORDS), np.int64)
@@ -92,7 +99,8 @@ def _exact_totals(values: Floats, pool: Ints, n_pools: int) -> list[Fraction]:
     return [Fraction(total, 1 << kernels.BIAS) for total in totals]
 
 
-def _as_float(exact: Fraction) -> float:
+def as_float(exact: Fraction) -> float:
+    """The double nearest to a number; infinite beyond all doubles."""
     try:
         return float(exact)
     except OverflowError:
@@ -102,7 +110,7 @@ def _as_float(exact: Fraction) -> float:
 def exact_sum(values: Floats) -> float:
     """Sum of an array, correctly rounded, whatever its order (Shewchuk's expansion)."""
     if _many(values) and np.isfinite(values).all():
-        return _as_float(exact_total(values))
+        return as_float(exact_total(values))
     try:
         return math.fsum(values.ravel().tolist())
     except OverflowError:
@@ -110,7 +118,7 @@ def exact_sum(values: Floats) -> float:
     if not np.isfinite(values).all():
         with np.errstate(over="ignore", invalid="ignore"):
             return float(np.sum(values, dtype=np.float64))
-    return _as_float(sum(map(Fraction, values.ravel().tolist()), Fraction(0)))
+    return as_float(sum(map(Fraction, values.ravel().tolist()), Fraction(0)))
 
 
 def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
@@ -128,7 +136,7 @@ def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
     """
     values = values.astype(np.float64, copy=False)
     if _many(values) and np.isfinite(values).all():
-        return np.array([_as_float(total) for total in _exact_totals(values, pool, n_pools)])
+        return np.array([as_float(total) for total in _exact_totals(values, pool, n_pools)])
     # Whole numbers (requests, tokens, 0/1 qualities) add up exactly in any order.
     with np.errstate(over="ignore"):
         size = float(np.abs(values).sum())

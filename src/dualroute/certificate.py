@@ -151,7 +151,7 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
 
     problem.check_routing(assignment)
     value = problem.value(assignment)
-    excess = problem.excess(assignment)
+    use, excess = problem.measured(assignment)
     within = excess <= problem.tolerance * np.abs(problem.limit)
     feasible = bool(within.all()) and value < math.inf
     limits = fractions(problem.limit)
@@ -159,7 +159,6 @@ def _certified(problem: RoutingProblem, solution: Solution) -> Certificate:
         # One ulp up covers the single rounding of the excess itself.
         used = [Fraction(float(np.nextafter(e, np.inf))) if e > 0 else 0 for e in excess]
         limits = [limit + more for limit, more in zip(limits, used, strict=True)]
-    use = problem.use(assignment)
     regret, idle = _parts(value, use, excess, prices, total)
     certificate = Certificate(
         objective=value if feasible else math.inf,
@@ -233,8 +232,8 @@ def gap_parts(
         Total regret, and total priced slack, in objective units; NaN without prices.
     """
     total = None if prices is None else cheapest_total(problem, prices)
-    value, use = problem.value(assignment), problem.use(assignment)
-    return _parts(value, use, problem.excess(assignment), prices, total)
+    use, excess = problem.measured(assignment)
+    return _parts(problem.value(assignment), use, excess, prices, total)
 
 
 def _parts(

@@ -24,9 +24,11 @@ WORDS = 70  # of 32 bits each: every double's bits, and room for carries
 BIAS = 1074
 
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
+# Inlined where it is called: only there LLVM sees that the costs written overlap no table.
+_inlined = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 
 
-@_compiled
+@_inlined
 def _price(
     rows: Array,
     first: int,
@@ -84,25 +86,22 @@ def _take(
     load: Array,
 ) -> None:
     """Add to `taken` what ``b`` queries take on their models; a model of -1 takes nothing."""
-    for t in range(b):
-        if model[t] >= 0:
-            taken[model[t], 0] += 1.0
-    if by_query:
+    # One loop for all sums: each waits for its own last value only.
+    if usage.size:
         for t in range(b):
-            if model[t] >= 0:
-                taken[model[t], 1] += objective[first + t, model[t]]
-        if usage.size:
-            for t in range(b):
-                if model[t] >= 0:
-                    taken[model[t], 2] += usage[first + t, model[t]]
+            j = model[t]
+            if j >= 0:
+                i = first + t
+                taken[j, 0] += 1.0
+                taken[j, 1] += objective[i, j] if by_query else objective[j, i]
+                taken[j, 2] += usage[i, j] if by_query else usage[j, i]
     else:
         for t in range(b):
-            if model[t] >= 0:
-                taken[model[t], 1] += objective[model[t], first + t]
-        if usage.size:
-            for t in range(b):
-                if model[t] >= 0:
-                    taken[model[t], 2] += usage[model[t], first + t]
+            j = model[t]
+            if j >= 0:
+                i = first + t
+                taken[j, 0] += 1.0
+                taken[j, 1] += objective[i, j] if by_query else objective[j, i]
     if load.size:
         for t in range(b):
             if model[t] >= 0:
@@ -175,7 +174,7 @@ def sweep(
     return total
 
 
-@_compiled
+@_inlined
 def _price_below(
     rows: Array,
     first: int,
@@ -599,72 +598,123 @@ def add_exactly(values: Array, pool: Array, words: Array) -> None:
 
 @_compiled
 def soften(
-    priced: Array,
+    start: int,
+    stop: int,
+    by_query: bool,
+    objective: Array,
+    base: Array,
+    usage: Array,
+    charge: Array,
+    load: Array,
+    rate: Array,
+    extra: Array,
+    best: Array,
+    second: Array,
+    chosen: Array,
     heat: float,
+    reach: float,
     row: Array,
-    use: Array,
-    expected: Array,
+    each: Array,
+    usage_sign: float,
+    load_sign: float,
+    other_row: Array,
+    other_use: Array,
+    moved: Array,
     curved: Array,
-) -> float:
-    """Add what drawing models by softmin weights does to use, for some queries.
+) -> tuple[float, int]:
+    """Add what drawing models by softmin weights does to use, for the queries it matters to.
 
     Parameters
     ----------
-    priced
-        Cost of every pair, shape ``(t, m)``.
-    heat
-        Of the softmin, in the same unit.
-    row, use
-        Which of the ``K`` rows each pair uses in each family (-1: none), and how much, shape
-        ``(F, t, m)``.
-    expected
-        Added to, shape ``(K,)``: expected use.
+    start, stop, by_query, objective, base, usage, charge, load, rate, extra
+        As in `sweep`.
+    best, second, chosen
+        What `sweep` wrote.
+    heat, reach
+        Of the softmin, and how many heats apart the two cheapest models, or any model and the
+        cheapest, may be to matter.
+    row, each
+        Which of the ``K`` rows each model uses (-1: none), shape ``(F, m)``: first the dense
+        family and that of `load`, where there are, then the families in which a model takes
+        `each`, shape ``(F', m)``, whoever asks.
+    usage_sign, load_sign
+        What `usage` and `load` are multiplied by.
+    other_row, other_use
+        The same for families whose pools depend on the query, shape ``(F'', stop - start, m)``.
+    moved
+        Added to, shape ``(K,)``: expected use less that of `chosen`.
     curved
         Added to, shape ``(K, K)``: covariance of use.
 
     Returns
     -------
-    float
-        Sum of ``log(sum_j exp((best - priced_j) / heat))``.
+    tuple
+        Sum of ``log(sum_j exp((best - cost_j) / heat))``, and of how many queries.
     """
-    n_families, t, m = use.shape
-    total = 0.0
-    weight, mean = np.empty(m), np.zeros(expected.size)
-    seen, touched = np.zeros(expected.size, np.bool_), np.empty(expected.size, np.int64)
-    for i in range(t):
-        best = np.inf
+    m, n_rows = base.size, moved.size
+    n_model, n_other = row.shape[0], other_row.shape[0]
+    n_families, fixed = n_model + n_other, n_model - each.shape[0]
+    total, near = 0.0, 0
+    priced, share, model = np.empty((m, 1)), np.empty(m), np.empty(m, np.int64)
+    rows, use = np.empty((n_families, m), np.int64), np.empty((n_families, m))
+    mean, seen = np.zeros(n_rows), np.zeros(n_rows, np.bool_)
+    touched = np.empty(n_rows, np.int64)
+    for t in range(stop - start):
+        if not second[t] - best[t] < reach * heat:
+            continue
+        i = start + t
+        near += 1
+        _price(priced, i, 1, t, by_query, objective, base, usage, charge, load, rate, extra)
+        mass, alive = 0.0, 0
         for j in range(m):
-            best = min(best, priced[i, j])
-        mass = 0.0
-        for j in range(m):
-            weight[j] = np.exp((best - priced[i, j]) / heat)
-            mass += weight[j]
+            distance = (priced[j, 0] - best[t]) / heat
+            if distance < reach:
+                share[alive], model[alive] = np.exp(-distance), j
+                mass += share[alive]
+                alive += 1
         total += np.log(mass)
-        n_touched = 0
-        for j in range(m):
-            share = weight[j] / mass
-            if share <= 1e-14:
-                continue
+        for a in range(alive):
+            share[a] /= mass
+            j = model[a]
             for f in range(n_families):
-                r = row[f, i, j]
-                if r < 0 or use[f, i, j] == 0.0:
+                if f >= n_model:
+                    rows[f, a], use[f, a] = (
+                        other_row[f - n_model, t, j],
+                        other_use[f - n_model, t, j],
+                    )
+                    continue
+                rows[f, a] = row[f, j]
+                if f >= fixed:
+                    use[f, a] = each[f - fixed, j]
+                elif f == 0 and usage.size:
+                    use[f, a] = usage_sign * (usage[i, j] if by_query else usage[j, i])
+                else:
+                    use[f, a] = load_sign * load[i]
+        n_touched = 0
+        for a in range(alive):
+            for f in range(n_families):
+                r = rows[f, a]
+                if r < 0 or use[f, a] == 0.0:
                     continue
                 if not seen[r]:
                     seen[r] = True
                     touched[n_touched] = r
                     n_touched += 1
-                mean[r] += share * use[f, i, j]
+                weighed = share[a] * use[f, a]
+                mean[r] += weighed
+                if model[a] == chosen[t]:
+                    moved[r] -= use[f, a]
                 for g in range(n_families):
-                    s = row[g, i, j]
-                    if s >= 0:
-                        curved[r, s] += share * use[f, i, j] * use[g, i, j]
+                    if rows[g, a] >= 0:
+                        curved[r, rows[g, a]] += weighed * use[g, a]
         for a in range(n_touched):
+            r = touched[a]
             for b in range(a):
-                product = mean[touched[a]] * mean[touched[b]]
-                curved[touched[a], touched[b]] -= product
-                curved[touched[b], touched[a]] -= product
-            curved[touched[a], touched[a]] -= mean[touched[a]] * mean[touched[a]]
+                product = mean[r] * mean[touched[b]]
+                curved[r, touched[b]] -= product
+                curved[touched[b], r] -= product
+            curved[r, r] -= mean[r] * mean[r]
         for a in range(n_touched):
-            expected[touched[a]] += mean[touched[a]]
+            moved[touched[a]] += mean[touched[a]]
             mean[touched[a]], seen[touched[a]] = 0.0, False
-    return total
+    return total, near

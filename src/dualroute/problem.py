@@ -10,8 +10,10 @@ Every limit is one thing: routing query ``i`` to model ``j`` takes ``usage[i, j]
 per query, so a bound costs one pass over the table.
 """
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -19,10 +21,12 @@ from dualroute.arrays import (
     Bools,
     Floats,
     Ints,
+    as_float,
     at,
     entries,
     exact_sum,
     exact_sums,
+    exact_totals,
     part_of,
     read_only,
 )
@@ -144,6 +148,13 @@ class Rows:
         pool = np.concatenate([at(self.pool, assignment), np.arange(self.n_pools)])
         return exact_sums(values, pool, self.n_pools)
 
+    def measured(self, assignment: Ints) -> tuple[Floats, Floats]:
+        """What `use` and `excess` give, in one pass over the routing."""
+        taken = self.signed(at(self.usage, assignment))
+        totals = exact_totals(taken, at(self.pool, assignment), self.n_pools)
+        beyond = map(operator.sub, totals, map(Fraction, self.limit.tolist()))
+        return np.array([*map(as_float, totals)]), np.array([*map(as_float, beyond)])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutingProblem:
@@ -190,19 +201,19 @@ class RoutingProblem:
             raise ProblemError(f"{len(models)} model names for {m} models")
         if not 0 <= self.tolerance < 1:
             raise ProblemError(f"the feasibility tolerance is {self.tolerance}; give 0 <= t < 1")
-        cheapest = objective.min(axis=1)  # NaN and -inf come through
-        if not np.isfinite(cheapest).all():
-            stranded = np.flatnonzero(cheapest == np.inf)
-            if stranded.size == 0:
+        least, largest = float(objective.min()), float(objective.max())  # NaN comes through
+        if not least > -np.inf:
+            raise ProblemError("the objective holds NaN or -inf; give numbers, or inf to forbid")
+        if largest == np.inf:
+            allowed = np.isfinite(objective)
+            stranded = np.flatnonzero(~allowed.any(axis=1))
+            if stranded.size:
                 raise ProblemError(
-                    "the objective holds NaN or -inf; give numbers, or inf to forbid"
+                    f"{stranded.size} of {n} queries have no allowed model (first: query "
+                    f"{stranded[0]}); allow one, e.g. a fallback model at a high cost"
                 )
-            raise ProblemError(
-                f"{stranded.size} of {n} queries have no allowed model (first: query "
-                f"{stranded[0]}); allow one, e.g. a fallback model at a high cost"
-            )
-        largest = float(np.max(objective, initial=0.0, where=objective < np.inf))
-        if not (float(cheapest.min()) >= -_LARGEST and largest <= _LARGEST):
+            largest = float(np.max(objective, initial=0.0, where=allowed))
+        if not (least >= -_LARGEST and largest <= _LARGEST):
             raise ProblemError(
                 "the objective holds a value above 1e100 in size; give it in a larger unit"
             )
@@ -319,6 +330,12 @@ class RoutingProblem:
     def excess(self, assignment: Ints) -> Floats:
         """Use minus limit, exact and rounded once, shape ``(K,)``."""
         return np.concatenate([np.empty(0), *(rows.excess(assignment) for rows in self.rows)])
+
+    def measured(self, assignment: Ints) -> tuple[Floats, Floats]:
+        """What `use` and `excess` give, in one pass over the routing."""
+        nothing = (np.empty(0), np.empty(0))
+        families = [nothing, *(rows.measured(assignment) for rows in self.rows)]
+        return np.concatenate([f[0] for f in families]), np.concatenate([f[1] for f in families])
 
     def keeps_limits(self, assignment: Ints) -> bool:
         """Whether a routing uses allowed pairs only and keeps every limit, within tolerance."""

@@ -20,7 +20,7 @@ from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums, r
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 
 COMPILED_PAIRS = 2**17  # from this size on, importing numba repays itself within one solve
-_CHUNK = 2**13
+_CHUNK = 2**14
 _EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
 _HAIR = 1e-15  # of two costs: what rounding may move their difference by
 _NO_VECTOR, _NO_GRID = np.empty(0), np.empty((0, 0))
@@ -107,6 +107,11 @@ class _Family:
         """Entries of a ``(K,)`` vector at each model's pool, shape ``(m,)``; 0 for no pool."""
         held = np.append(vector[self.part], 0.0)[self.rows.pool[0]]
         return np.ascontiguousarray(np.broadcast_to(held, (m,)))
+
+    def rows_of(self, m: int) -> Ints:
+        """Which of all rows each model uses, shape ``(m,)``; -1 for none."""
+        pool = np.broadcast_to(self.rows.pool[0], (m,))
+        return np.where(pool >= 0, pool + self.offset, -1)
 
     def per_pool(self, taken: Floats) -> Floats:
         """Sums over models ``(m,)`` as sums over pools, shape ``(r,)``."""
@@ -239,6 +244,57 @@ class Sweeper:
         else:
             one = self._plain_box(prices, radius, margin)
         return self._map(lambda start, stop: visit(one(start, stop)), None)
+
+    def softener(
+        self, prices: Prices, heat: float, reach: float
+    ) -> Callable[[Chunk], tuple[float, Floats, Floats, int]]:
+        """What softmin in place of min does to a swept `Chunk`; only where passes are compiled.
+
+        Parameters
+        ----------
+        prices
+            Those of the sweep.
+        heat
+            Of the softmin, in objective units.
+        reach
+            Only models within so many heats of the cheapest count.
+
+        Returns
+        -------
+        callable
+            Gives the sum of ``log(sum_j exp((best - cost_j) / heat))``, expected use less that
+            of the cheapest models ``(K,)``, the covariance of use ``(K, K)``, and how many
+            queries have more than one model in reach.
+        """
+        from dualroute import kernels
+
+        m, k, vector = self.problem.n_models, self.problem.n_rows, prices.vector
+        terms = self._terms(vector)
+        riding = [family for family in (self._dense, self._query) if family is not None]
+        families = (*riding, *self._same)
+        row = np.array([family.rows_of(m) for family in families], np.int32).reshape(-1, m)
+        each = np.array(
+            [np.broadcast_to(f.rows.signed(f.rows.usage[0]), (m,)) for f in self._same], np.float64
+        ).reshape(-1, m)
+        signs = [1.0 if held is None else held.rows.sign for held in (self._dense, self._query)]
+
+        def one(chunk: Chunk) -> tuple[float, Floats, Floats, int]:
+            start, stop = chunk.start, chunk.stop
+            extra, _ = self._extras(start, stop, vector, None)
+            other_row = np.empty((len(self._other), stop - start, m), np.int32)
+            other_use = np.empty((len(self._other), stop - start, m))
+            for f, family in enumerate(self._other):
+                pool = part_of(family.rows.pool, slice(start, stop))
+                other_row[f] = np.where(pool >= 0, pool + family.offset, -1)
+                other_use[f] = family.rows.signed(part_of(family.rows.usage, slice(start, stop)))
+            moved, curved = np.zeros(k), np.zeros((k, k))
+            log_mass, near = kernels.soften(
+                start, stop, *terms, extra, chunk.best, chunk.second, chunk.chosen, heat, reach,
+                row, each, *signs, other_row, other_use, moved, curved,
+            )  # fmt: skip
+            return float(log_mass), moved, curved, int(near)
+
+        return one
 
     @property
     def signs(self) -> bool:

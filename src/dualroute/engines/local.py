@@ -4,6 +4,7 @@ The solver's seam: it sends ``K`` prices and gets back ``K``-vectors, ``K x K`` 
 counts, whatever holds the table. The passes themselves are `dualroute.sweep`'s.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -209,18 +210,11 @@ class LocalEngine:
         """
         problem, prices = self.problem, self.prices(scaled)
         heat = temperature / (self.value_scale * problem.n_queries)
-        soften = self._soften_compiled if self.sweeper.compiled else self._soften
+        soften = self._softener(prices, heat)
 
         def visit(chunk: Chunk) -> tuple[float, float, Floats, Floats, int]:
-            near = np.flatnonzero(chunk.second - chunk.best < _NEGLIGIBLE * heat)
-            if near.size == 0:
-                return chunk.value, 0.0, chunk.use, np.zeros((1, 1)), 0
-            queries = chunk.start + near
-            log_mass, expected, curved = soften(
-                queries, price_pairs(problem, prices, queries), heat
-            )
-            moved = expected - used_by(problem, chunk.chosen[near], queries)
-            return chunk.value, -heat * log_mass, chunk.use + moved, curved, near.size
+            log_mass, moved, curved, near = soften(chunk)
+            return chunk.value, -heat * log_mass, chunk.use + moved, curved, near
 
         parts = self.sweeper.sweep(prices, visit)
         value = sum(part[0] for part in parts) - float(prices.vector @ problem.limit)
@@ -365,31 +359,29 @@ class LocalEngine:
         ]
         return np.concatenate(near)
 
-    def _soften(self, queries: Ints, priced: Floats, heat: float) -> tuple[float, Floats, Floats]:
-        """Log-mass, expected use and covariance of use under softmin weights: the definition."""
-        weights = np.exp((priced.min(axis=1, keepdims=True) - priced) / heat)
-        mass = weights.sum(axis=1)
-        weights /= mass[:, None]
-        expected = self._expected(queries, weights)
-        return float(np.log(mass).sum()), expected, self._spread(queries, weights)
+    def _softener(
+        self, prices: Prices, heat: float
+    ) -> Callable[[Chunk], tuple[float, Floats, Floats, int]]:
+        """What softmin in place of min does to a chunk, see `Sweeper.softener`."""
+        if self.sweeper.compiled:
+            return self.sweeper.softener(prices, heat, _NEGLIGIBLE)
+        problem = self.problem
 
-    def _soften_compiled(
-        self, queries: Ints, priced: Floats, heat: float
-    ) -> tuple[float, Floats, Floats]:
-        from dualroute import kernels
+        def soften(chunk: Chunk) -> tuple[float, Floats, Floats, int]:
+            near = np.flatnonzero(chunk.second - chunk.best < _NEGLIGIBLE * heat)
+            if near.size == 0:
+                none = np.zeros(problem.n_rows)
+                return 0.0, none, np.zeros((none.size, none.size)), 0
+            queries = chunk.start + near
+            priced = price_pairs(problem, prices, queries)
+            weights = np.exp((priced.min(axis=1, keepdims=True) - priced) / heat)
+            mass = weights.sum(axis=1)
+            weights /= mass[:, None]
+            moved = self._expected(queries, weights)
+            moved -= used_by(problem, chunk.chosen[near], queries)
+            return float(np.log(mass).sum()), moved, self._spread(queries, weights), near.size
 
-        problem, shape = self.problem, priced.shape
-        row = np.full((len(problem.rows), *shape), -1, np.int32)
-        use = np.zeros((len(problem.rows), *shape))
-        offset = 0
-        for f, rows in enumerate(problem.rows):
-            pool = part_of(rows.pool, queries)
-            row[f] = np.where(pool >= 0, pool + offset, -1)
-            use[f] = rows.signed(part_of(rows.usage, queries))
-            offset += rows.n_pools
-        expected, curved = np.zeros(problem.n_rows), np.zeros((problem.n_rows, problem.n_rows))
-        log_mass = kernels.soften(priced, heat, row, use, expected, curved)
-        return float(log_mass), expected, curved
+        return soften
 
     def _expected(self, queries: Ints, weights: Floats) -> Floats:
         """Expected use of every row when models are drawn with these weights, ``(K,)``."""

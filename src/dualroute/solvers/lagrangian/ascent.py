@@ -20,10 +20,13 @@ Tell: TypeAlias = Callable[[Floats, float], None]
 
 FIRST_LEVEL = 2_000
 _GROWTH = 10
-_HOTTEST, COLDEST = 1.0, 1e-5
+_HOTTEST, COLDEST = 0.2, 1e-5
 _COOLING = 0.2
+_COLD_ENOUGH = 1e-3  # for samples full of ties
+TIED = 0.25  # part of the queries that no temperature tells apart, from which on it is the rule
 _STEPS_PER_TEMPERATURE = 6
 _HALVINGS = 8
+_PATIENCE = 0.1  # of what softening gives up: a step that promises less is not made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,12 +118,15 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
     size = FIRST_LEVEL
     while size * 4 < n and size < 100 * FIRST_LEVEL and not clock.expired:
         sample = engine.sample(size, seed)
-        level = ascend(sample, scaled, hottest=temperature, coldest=1 / size, clock=clock)
+        # Where most queries are tied, less heat makes Newton's steps shorter and gains nothing.
+        coldest = 1 / size if tied <= TIED else max(1 / size, _COLD_ENOUGH)
+        level = ascend(sample, scaled, hottest=temperature, coldest=coldest, clock=clock)
+        tied = sample.evaluate(level.scaled, COLDEST).near_ties / size
         # A sample measures rows and objective by itself; prices go from one to the other.
         reached = engine.scaled(sample.prices(level.scaled))
-        moved, tied, scaled = np.abs(reached - scaled), level.tied, reached
-        passes += level.passes * size / n
-        temperature = 10 / size  # ties finer than a sample resolves are left to the next
+        moved, scaled = np.abs(reached - scaled), reached
+        passes += (level.passes + 1) * size / n
+        temperature = 4 / size  # ties finer than a sample resolves are left to the next
         size *= _GROWTH
     return Sampled(scaled, moved, tied, passes)
 
@@ -131,7 +137,7 @@ def trust(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sam
     if n < 4 * FIRST_LEVEL or clock.expired:
         return Sampled(start, 0.1 * start, 0.0, 0.0)
     sample = engine.sample(FIRST_LEVEL, seed)
-    here = sample.evaluate(sample.scaled(engine.prices(start)), 1 / FIRST_LEVEL)
+    here = sample.evaluate(sample.scaled(engine.prices(start)), COLDEST)
     return Sampled(start, 0.02 * start, here.near_ties / FIRST_LEVEL, FIRST_LEVEL / n)
 
 
@@ -173,7 +179,7 @@ def ascend(
             promise = float(here.gradient @ step)
             # What softening gives up is about `temperature` per near-tied query.
             settled = temperature * max(here.near_ties, 1) / engine.problem.n_queries
-            if promise <= 1e-2 * settled or clock.expired:
+            if promise <= _PATIENCE * settled or clock.expired:
                 break
             moved = None
             for halving in range(_HALVINGS):

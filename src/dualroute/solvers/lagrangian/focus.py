@@ -18,6 +18,7 @@ from dualroute.problem import Prices
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import (
     COLDEST,
+    TIED,
     Ascent,
     Box,
     Sampled,
@@ -28,13 +29,13 @@ from dualroute.solvers.lagrangian.ascent import (
 
 LARGE = 8_001  # queries, from which on it pays to look for the few that matter
 _MOVES = 5
-_TIED = 0.25
 _MOST_FREE = 0.4
 _MARGIN = 1e-3
 _TIE = 1e-11  # of a mean query's objective
 _NEARLY_BINDING = 0.05
 _SAMPLING = 0.03
 _TYPICAL = 1e-2
+_OWN_MOVE, _ALL_MOVE = 0.15, 0.1  # parts of a Newton step that prices may still be off by
 _WARM = 1e-2  # the temperature from which good prices are bettered
 
 Told = Callable[[Prices, float], None]
@@ -166,7 +167,7 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
     if n < LARGE:
         hottest = _WARM if (start > 0).any() else 1.0
         return _climbed(everything, hottest, clock, told)[0]
-    if sampled.tied > _TIED:
+    if sampled.tied > TIED:
         typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
         return counted(everything, unsure) if engine.sweeper.signs else everything
@@ -176,8 +177,8 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
     step = newton_step(here, start, everything.box)
     centre = np.maximum(start + step, 0.0)
     radius = _first_radius(step, centre, here.gradient)
-    margin = _MARGIN / (engine.value_scale * n)
     passes = 1.0
+    margin = _MARGIN / (engine.value_scale * n)
     for _ in range(_MOVES):
         part = engine.part(centre, radius, margin)
         passes += 1.0
@@ -235,17 +236,35 @@ def _climbed(place: Focus, hottest: float, clock: Clock, told: Told) -> tuple[Fo
     return replace(place, scaled=climbed.scaled, passes=passes), climbed.gradient
 
 
+def _sampled_radius(sampled: Sampled) -> Floats:
+    """How far prices from the last sample may be off, by how far it moved those of the one before.
+
+    That one was ten times smaller, so its error is some three times that of the last. Part of
+    it is what each price moved, and part, by its size, what all moved.
+    """
+    priced = sampled.scaled > 0
+    if not priced.any():
+        return np.full_like(sampled.scaled, 1e-3)
+    relative = float(np.median(sampled.moved[priced] / sampled.scaled[priced]))
+    typical = float(np.median(sampled.scaled[priced]))
+    sizes = np.where(priced, sampled.scaled, typical)
+    radius: Floats = _OWN_MOVE * sampled.moved + _ALL_MOVE * max(relative, 1e-3) * sizes
+    return radius
+
+
 def _first_radius(step: Floats, centre: Floats, gradient: Floats) -> Floats:
     """How far prices may still be off after one Newton step of this size.
 
-    Some of what each moved, and a part of its size that follows from how far all moved; a
-    price of zero may rise where its limit nearly binds.
+    Some of what each moved, and by its size a part of the largest relative move, for a Hessian
+    from near-tied queries is off by some percent; a price of zero may rise where its limit
+    nearly binds.
     """
     priced = centre > 0
     if not priced.any():
         return np.full_like(centre, 1e-3)
-    relative = float(np.median(np.abs(step[priced]) / centre[priced]))
     typical = float(np.median(centre[priced]))
+    sizes = np.where(priced, np.maximum(centre, 0.3 * typical), typical)
+    relative = float((np.abs(step) / sizes)[priced].max())
     idle = ~priced & (gradient < -_NEARLY_BINDING)
-    sizes = np.where(priced, centre, typical)
-    return np.where(idle, 0.0, 0.4 * np.abs(step) + 0.2 * max(relative, 1e-4) * sizes)
+    radius = _OWN_MOVE * np.abs(step) + _ALL_MOVE * max(relative, 1e-3) * sizes
+    return np.where(idle, 0.0, radius)

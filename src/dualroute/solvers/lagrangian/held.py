@@ -142,10 +142,13 @@ class Held:
     def polish(self, place: Focus, box: Box, radius: float) -> Polished:
         """Take a place's prices to the relaxation's optimum in a box."""
         engine = place.engine
+        # Where prices are kept in a box, contradictory limits cannot make them run away.
+        free = place.part is None and place.types is None
+        ceiling = _worst(self.problem) if free else math.inf
         polished = polish(
             engine,
             place.scaled,
-            ceiling=(_worst(self.problem) - place.settled_cost) * engine.value_scale,
+            ceiling=ceiling * engine.value_scale,
             relative=_EXACT,
             clock=replace(self.clock, time_limit=0.7 * self.clock.time_limit),
             box=box,
@@ -180,19 +183,18 @@ class Held:
     def round(self, place: Focus, wish: Ints) -> None:
         """Mend a routing of a place's free queries so that it keeps every limit; improve it."""
         with self.timed("rounding"):
-            if place.part is None and place.engine.problem.n_queries <= 5 * _ROUNDED:
-                places = [place]
-            else:
-                sizes = (_ROUNDED, 10 * _ROUNDED)
-                places = [narrowed(place, wish, size, self.options.seed) for size in sizes]
-                places.append(place)
-            for each in places:
-                problem = each.engine.problem
-                own = wish if each is place else _own(each, place, wish)
+            sizes = (_ROUNDED, 10 * _ROUNDED)  # the fewest queries that will do, or all
+            for size in (*sizes, place.engine.problem.n_queries):
+                if place.part is None and place.engine.problem.n_queries <= 5 * size:
+                    size = place.engine.problem.n_queries
+                near = narrowed(place, wish, size, self.options.seed)
+                own = wish if near is place else place.whole(wish)[near.queries]
+                problem = near.engine.problem
                 routed = repair(problem, own, self.prices, self.clock)
                 if routed is not None:
-                    self.offer(each, routed, "rounding")
-                    self.offer(each, improve(problem, routed, self.clock), "rounding")
+                    self.offer(near, routed, "rounding")
+                    self.offer(near, improve(problem, routed, self.clock), "rounding")
+                if routed is not None or near is place:
                     break
 
     def core(self, place: Focus) -> Focus:
@@ -293,13 +295,6 @@ class Held:
             iterations=math.ceil(self.passes),
             phases=dict(self.phases),
         )
-
-
-def _own(inner: Focus, outer: Focus, wish: Ints) -> Ints:
-    """A routing of an outer place as one of an inner place's free queries."""
-    if inner is outer or inner.part is None:
-        return wish
-    return outer.whole(wish)[inner.part.free]
 
 
 def _worst(problem: RoutingProblem) -> float:
