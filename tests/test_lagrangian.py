@@ -18,8 +18,9 @@ from dualroute.solver import Clock, SolveOptions, Status, Termination
 from dualroute.solvers import lagrangian as package
 from dualroute.solvers.lagrangian import Lagrangian
 from dualroute.solvers.lagrangian import core as core_module
-from dualroute.solvers.lagrangian.ascent import Box, ascend, ascend_samples
+from dualroute.solvers.lagrangian.ascent import Box, ascend
 from dualroute.solvers.lagrangian.focus import focus, narrowed, whole_focus
+from dualroute.solvers.lagrangian.samples import ascend_samples
 from dualroute.solvers.lagrangian.polish import polish
 from dualroute.solvers.via_highs import Highs
 from dualroute.testing import known_problems, optimum_of, random_problem
@@ -212,8 +213,8 @@ def test_ascent_comes_close_on_continuous_tables():
 def test_votes_of_the_polish_name_allowed_models():
     problem = tight(levels=3)
     reached = polished(LocalEngine(problem))
-    assert reached.mix.votes().shape == (200,)
-    assert np.isfinite(problem.value(reached.mix.votes()))
+    assert reached.mix.votes(0).shape == (200,)
+    assert np.isfinite(problem.value(reached.mix.votes(8)))
 
 
 # Large tables ---------------------------------------------------------------------------------

@@ -19,16 +19,18 @@ from dualroute.problem import RoutingProblem
 from dualroute.proof import find_steps, tightened
 from dualroute.rounding import improve
 from dualroute.solver import Clock, Solution, SolveOptions, Termination, attempted
-from dualroute.solvers.lagrangian.ascent import Box, ascend_samples, trust
+from dualroute.solvers.lagrangian.ascent import Box
 from dualroute.solvers.lagrangian.focus import LARGE, Focus, counted, focus, whole_focus
 from dualroute.solvers.lagrangian.held import Held
 from dualroute.solvers.lagrangian.polish import Polished
+from dualroute.solvers.lagrangian.samples import ascend_samples, trust
 from dualroute.solvers.lagrangian.settle import settle
 
 # Scaled prices: the part of a typical total that a limit is worth.
 _ORDINARY_PRICE = 1e2
 _LARGEST_PRICE = 1e4
 _RECOUNTS = 4
+_FEW_DIVIDED = 4  # queries per row: about one is divided where nothing is tied
 _LONG = 20_000  # queries of a table that is not searched for lattices as a whole
 
 
@@ -132,13 +134,15 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
             everything = held.everything(place)
             if inside:
                 return everything, place.types.spread(polished.mix.every_share())
-            # A box twice as wide around where the best prices stand.
-            width = place.engine.prices(place.box.high - place.box.low)
+            # A box around where the best prices stand, wider where they stand at its edge.
+            box = place.box
+            edge = box.edge(polished.scaled, np.zeros_like(polished.scaled))
+            width = place.engine.prices(0.5 * (box.high - box.low) * np.where(edge, 4.0, 1.0))
             place = counted(everything, everything.engine.scaled(width))
         if place.part is not None:
             polished, inside = _polish_in_box(held, place, 0.05)
             if inside or polished.late:
-                return place.at(polished.scaled), polished.mix.votes()
+                return place.at(polished.scaled), polished.mix.votes(_FEW_DIVIDED * held.problem.n_rows)
         place = held.everything(place)
         k = held.problem.n_rows
         polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.1)
@@ -146,7 +150,7 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
         # Prices that run away: the limits contradict each other, or nearly so.
         if not (solved or polished.late or held.find_ray()):
             polished = held.polish(place, Box.up_to(_LARGEST_PRICE, k), 0.1)
-        return place.at(polished.scaled), polished.mix.votes()
+        return place.at(polished.scaled), polished.mix.votes(_FEW_DIVIDED * held.problem.n_rows)
 
 
 def _polish_in_box(held: Held, place: Focus, radius: float) -> tuple[Polished, bool]:

@@ -1,4 +1,4 @@
-"""Smoothed Newton ascent of the Lagrangian, from small samples of the queries to all of them.
+"""Smoothed Newton ascent of the Lagrangian.
 
 Softmin makes the dual smooth, one pass gives its Hessian, and the temperature falls as the
 ascent proceeds (Nesterov 2005, doi:10.1007/s10107-004-0552-5, for the smoothing; projected
@@ -18,12 +18,8 @@ from dualroute.solver import Clock
 
 Tell: TypeAlias = Callable[[Floats, float], None]
 
-FIRST_LEVEL = 2_000
-_GROWTH = 10
-_HOTTEST, COLDEST = 0.2, 1e-5
+HOTTEST, COLDEST = 0.2, 1e-5
 _COOLING = 0.2
-_COLD_ENOUGH = 1e-3  # for samples full of ties
-TIED = 0.25  # part of the queries that no temperature tells apart, from which on it is the rule
 _STEPS_PER_TEMPERATURE = 6
 _HALVINGS = 8
 _PATIENCE = 0.1  # of what softening gives up: a step that promises less is not made
@@ -80,72 +76,11 @@ class Ascent:
     passes: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sampled:
-    """Where the ascent on samples ended.
-
-    Attributes
-    ----------
-    scaled
-        Prices in the whole's scale, shape ``(K,)``.
-    moved
-        How far the last sample moved them, shape ``(K,)``: a measure of what sampling gets wrong.
-    tied
-        Part of the last sample's queries that no temperature tells apart.
-    passes
-        Full-table equivalents spent.
-    """
-
-    scaled: Floats
-    moved: Floats
-    tied: float
-    passes: float
-
-
-def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
-    """Climb on samples of 2,000, 20,000, ... queries, each from the prices of the last.
-
-    Parameters
-    ----------
-    engine
-        Over all queries; a table too small to sample is left alone.
-    start
-        Scaled prices to begin with, shape ``(K,)``.
-    """
-    n = engine.problem.n_queries
-    passes, temperature, scaled, tied = 0.0, _HOTTEST, start, 0.0
-    moved = np.zeros_like(start)
-    size = FIRST_LEVEL
-    while size * 4 < n and size < 100 * FIRST_LEVEL and not clock.expired:
-        sample = engine.sample(size, seed)
-        # Where most queries are tied, less heat makes Newton's steps shorter and gains nothing.
-        coldest = 1 / size if tied <= TIED else max(1 / size, _COLD_ENOUGH)
-        level = ascend(sample, scaled, hottest=temperature, coldest=coldest, clock=clock)
-        tied = sample.evaluate(level.scaled, COLDEST).near_ties / size
-        # A sample measures rows and objective by itself; prices go from one to the other.
-        reached = engine.scaled(sample.prices(level.scaled))
-        moved, scaled = np.abs(reached - scaled), reached
-        passes += (level.passes + 1) * size / n
-        temperature = 4 / size  # ties finer than a sample resolves are left to the next
-        size *= _GROWTH
-    return Sampled(scaled, moved, tied, passes)
-
-
-def trust(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
-    """Prices from elsewhere, in place of an ascent on samples; one sample tells of ties."""
-    n = engine.problem.n_queries
-    if n < 4 * FIRST_LEVEL or clock.expired:
-        return Sampled(start, 0.1 * start, 0.0, 0.0)
-    sample = engine.sample(FIRST_LEVEL, seed)
-    here = sample.evaluate(sample.scaled(engine.prices(start)), COLDEST)
-    return Sampled(start, 0.02 * start, here.near_ties / FIRST_LEVEL, FIRST_LEVEL / n)
-
-
 def ascend(
     engine: LocalEngine,
     start: Floats,
     *,
-    hottest: float = _HOTTEST,
+    hottest: float = HOTTEST,
     coldest: float = COLDEST,
     clock: Clock,
     box: Box | None = None,

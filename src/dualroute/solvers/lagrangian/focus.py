@@ -18,14 +18,13 @@ from dualroute.problem import Prices
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import (
     COLDEST,
-    TIED,
     Ascent,
     Box,
-    Sampled,
     Tell,
     ascend,
     newton_step,
 )
+from dualroute.solvers.lagrangian.samples import TIED, Sampled
 
 LARGE = 8_001  # queries, from which on it pays to look for the few that matter
 _MOVES = 5

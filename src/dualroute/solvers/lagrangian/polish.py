@@ -22,6 +22,9 @@ from dualroute.solvers.lagrangian.ascent import Box, Tell
 
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
+_NEARLY_WHOLE = 0.999
+_GOLDEN = (5**0.5 - 1) / 2
+_FEWEST_BLOCKS, _MOST_BLOCKS = 32, 128
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
 _MASTER_SECONDS = 2.0
 
@@ -61,10 +64,24 @@ class Mix:
         """Share of each model in each query, shape ``(n, m)``."""
         return np.concatenate([self.shares(b) for b in range(self.edges.size - 1)])
 
-    def votes(self) -> Ints:
-        """Model of the largest share of each query, ``(n,)``; ties go to the lowest index."""
-        blocks = range(self.edges.size - 1)
-        return np.concatenate([self.shares(b).argmax(axis=1) for b in blocks])
+    def votes(self, few: int) -> Ints:
+        """A model for each query, shape ``(n,)``.
+
+        The one of the largest share, where no more than `few` queries are divided among models;
+        where more are, models are dealt out by their shares (systematic sampling), so that what
+        all take together stays what it is in the mix.
+        """
+        found = []
+        for b in range(self.edges.size - 1):
+            share = self.shares(b)
+            best = share.argmax(axis=1)
+            divided = np.flatnonzero(share.max(axis=1) < _NEARLY_WHOLE)
+            if divided.size > few / self.weights.shape[1]:
+                reached = np.cumsum(share[divided], axis=1)
+                point = (np.arange(divided.size) + 0.5) * _GOLDEN % 1.0 * reached[:, -1]
+                best[divided] = (reached <= point[:, None]).sum(axis=1)
+            found.append(best)
+        return np.concatenate(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +150,9 @@ def polish(
         Called with the prices and the scaled value of each new best.
     """
     n = engine.problem.n_queries
-    edges = np.linspace(0, n, min(n, max(32, min(128, n // 16))) + 1).astype(int)
+    # More blocks make a sharper master, which costs more: its worth where there are many rows.
+    blocks = min(n, max(_FEWEST_BLOCKS, min(2 * start.size, _MOST_BLOCKS)))
+    edges = np.linspace(0, n, blocks + 1).astype(int)
     best = box.clip(start)
     widest = float((box.high - box.low).max(initial=0.0))
     cuts = engine.cuts(best, edges)

@@ -1,0 +1,100 @@
+"""Prices from small samples of the queries, each climbed from the prices of the last.
+
+Where no temperature tells most queries apart, a smoothed ascent stalls; the polish takes over
+on the sample too.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dualroute.arrays import Floats
+from dualroute.engines.local import LocalEngine
+from dualroute.solver import Clock
+from dualroute.solvers.lagrangian.ascent import COLDEST, HOTTEST, Box, ascend
+from dualroute.solvers.lagrangian.polish import polish
+
+_FIRST_LEVEL, _LAST_LEVEL, _GROWTH = 2_000, 20_000, 10
+_LARGEST_PRICE = 1e2
+_RADIUS = 0.2  # of the largest price: the first trust region of a polish
+_CLOSE_ENOUGH = 1e-5
+TIED = 0.25  # part of the queries that no temperature tells apart, from which on it is the rule
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """Where the ascent on samples ended.
+
+    Attributes
+    ----------
+    scaled
+        Prices in the whole's scale, shape ``(K,)``.
+    moved
+        How far the last sample moved them, shape ``(K,)``: a measure of what sampling gets wrong.
+    tied
+        Part of the last sample's queries that no temperature tells apart.
+    passes
+        Full-table equivalents spent.
+    """
+
+    scaled: Floats
+    moved: Floats
+    tied: float
+    passes: float
+
+
+def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
+    """Climb on samples of 2,000 and 20,000 queries.
+
+    Parameters
+    ----------
+    engine
+        Over all queries; a table too small to sample is left alone.
+    start
+        Scaled prices to begin with, shape ``(K,)``.
+    """
+    n = engine.problem.n_queries
+    passes, temperature, scaled, tied = 0.0, HOTTEST, start, 0.0
+    moved = np.zeros_like(start)
+    size = _FIRST_LEVEL
+    while size * 4 < n and size <= _LAST_LEVEL and not clock.expired:
+        sample = engine.sample(size, seed)
+        if tied <= TIED:
+            level = ascend(sample, scaled, hottest=temperature, coldest=1 / size, clock=clock)
+            at, spent = level.scaled, level.passes
+            tied = sample.evaluate(at, COLDEST).near_ties / size
+        else:
+            at, spent = _polished(sample, sample.scaled(engine.prices(scaled)), clock)
+        # A sample measures rows and objective by itself; prices go from one to the other.
+        reached = engine.scaled(sample.prices(at))
+        moved, scaled = np.abs(reached - scaled), reached
+        passes += (spent + 1) * size / n
+        temperature = 4 / size  # ties finer than a sample resolves are left to the next
+        size *= _GROWTH
+    return Sampled(scaled, moved, tied, passes)
+
+
+def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> tuple[Floats, float]:
+    """Prices near the optimum of a sample's relaxation, and passes over the sample."""
+    radius = _RADIUS * max(float(start.max(initial=0.0)), 1.0 / start.size)
+    reached = polish(
+        sample,
+        start,
+        ceiling=math.inf,
+        relative=_CLOSE_ENOUGH,
+        clock=clock,
+        box=Box.up_to(_LARGEST_PRICE, start.size),
+        radius=radius,
+    )
+    return reached.scaled, float(reached.passes)
+
+
+def trust(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
+    """Prices from elsewhere, in place of an ascent on samples; one sample tells of ties."""
+    n = engine.problem.n_queries
+    if n < 4 * _FIRST_LEVEL or clock.expired:
+        return Sampled(start, 0.1 * start, 0.0, 0.0)
+    sample = engine.sample(_FIRST_LEVEL, seed)
+    here = sample.evaluate(sample.scaled(engine.prices(start)), COLDEST)
+    return Sampled(start, 0.02 * start, here.near_ties / _FIRST_LEVEL, _FIRST_LEVEL / n)
