@@ -90,7 +90,8 @@ class Lagrangian:
             if held.ray is not None:
                 return Termination.INFEASIBLE
             held.round(place, votes)
-        if not held.closed:
+        tied = place.part is None and place.engine.problem.n_queries >= LARGE
+        if not held.closed and not (tied and held.incumbent is not None):
             held.round(place, held.cheapest(place))
         if self.core_pairs and not held.closed and not clock.expired:
             settle(held, place, self.core_pairs, min(clock.left, self.core_time_limit))

@@ -183,10 +183,13 @@ class Held:
     def round(self, place: Focus, wish: Ints) -> None:
         """Mend a routing of a place's free queries so that it keeps every limit; improve it."""
         with self.timed("rounding"):
-            sizes = (_ROUNDED, 10 * _ROUNDED)  # the fewest queries that will do, or all
-            for size in (*sizes, place.engine.problem.n_queries):
-                if place.part is None and place.engine.problem.n_queries <= 5 * size:
-                    size = place.engine.problem.n_queries
+            # The fewest queries that will do; all of a long table only where nothing else does.
+            n = place.engine.problem.n_queries
+            for size in (_ROUNDED, 10 * _ROUNDED, n):
+                if self.closed or (size == n > 20 * _ROUNDED and self.incumbent is not None):
+                    break
+                if place.part is None and n <= 5 * size:
+                    size = n
                 near = narrowed(place, wish, size, self.options.seed)
                 own = wish if near is place else place.whole(wish)[near.queries]
                 problem = near.engine.problem
@@ -194,7 +197,7 @@ class Held:
                 if routed is not None:
                     self.offer(near, routed, "rounding")
                     self.offer(near, improve(problem, routed, self.clock), "rounding")
-                if routed is not None or near is place:
+                if near is place:
                     break
 
     def core(self, place: Focus) -> Focus:
