@@ -322,7 +322,7 @@ _Path: TypeAlias = tuple[Any, int] | None
 
 @dataclass(slots=True, eq=False)
 class _Task:
-    """A node to come: where it works, its open pairs (None if there are none), its bound."""
+    """A node to come: where it works, its open pairs (None: all that are allowed), its bound."""
 
     region: Region
     pairs: Bools | None
@@ -331,6 +331,7 @@ class _Task:
     kept: _Kept
     parent: _Kept | None = None
     part: tuple[int, ...] = ()
+    closed: bool = False
 
 
 class _FlawError(Exception):
@@ -393,7 +394,7 @@ class _Walk:
         if self._proof.steps is not None:
             limits = implied_limits(self._problem, limits, self._proof.steps)
         region = Region.whole(self._problem, limits)
-        stack = [_Task(region, allowed_pairs(self._problem), -math.inf, None, self._root)]
+        stack = [_Task(region, None, -math.inf, None, self._root)]
         while stack:
             task = stack.pop()
             node = self._next(task.path)
@@ -417,23 +418,21 @@ class _Walk:
     def _apply(self, task: _Task, node: Node) -> Bools | None:
         """Apply the node's vectors; its open pairs, or None once it is closed."""
         proof, pairs = self._proof, task.pairs
+        if task.closed:
+            return None
         for v in node.vectors:
-            if pairs is None:
-                break
             if not 0 <= v < len(proof.vectors):
                 raise _FlawError(f"node {_named(task.path)} names vector {v}, which is not there")
-            before = int(np.count_nonzero(pairs))
-            bound, left = task.region.apply(
+            left = task.region.settle(
                 pairs, proof.vectors[v], proof.cutoff, ray=bool(proof.rays[v])
             )
-            useful = left is None or int(np.count_nonzero(left)) < before
-            if useful or bound > task.bound:
-                task.kept.vectors.append((v, useful))
-            task.bound = max(task.bound, bound)
-            pairs = left
-            if left is not None and useful:
-                task.region, pairs = task.region.narrowed(left)
-        return pairs
+            if left.dropped or left.bound > task.bound:
+                task.kept.vectors.append((v, left.dropped))
+            task.bound = max(task.bound, left.bound)
+            task.region, pairs = left.region, left.pairs
+            if pairs is None:
+                return None
+        return allowed_pairs(self._problem) if pairs is None else pairs
 
     def _branch(self, task: _Task, node: Node, pairs: Bools) -> list[_Task]:
         n, m = self._problem.n_queries, self._problem.n_models
@@ -450,15 +449,22 @@ class _Walk:
                 )
             mine[list(part)] = True
             held |= mine
-            left: Bools | None = None
-            if mine[models].any():
-                left = pairs
-                if row >= 0:
-                    left = pairs.copy()
-                    left[row] &= mine
-            child = _Kept()
+            closed = not mine[models].any()
+            left = pairs
+            if row >= 0 and not closed:
+                left = pairs.copy()
+                left[row] &= mine
             tasks.append(
-                _Task(task.region, left, task.bound, (task.path, k), child, task.kept, part)
+                _Task(
+                    task.region,
+                    left,
+                    task.bound,
+                    path=(task.path, k),
+                    kept=_Kept(),
+                    parent=task.kept,
+                    part=part,
+                    closed=closed,
+                )
             )
         missing = models[~held[models]]
         if missing.size:
