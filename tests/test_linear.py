@@ -18,11 +18,14 @@ from strategies import (
     small_problems,
 )
 
+from dualroute import highs as highs_module
 from dualroute.certificate import certify
 from dualroute.highs import run_highs
+from dualroute.instances import continuous
 from dualroute.linear import linear_form, use_of
 from dualroute.problem import Prices, RoutingProblem, Rows, allowed_pairs, lagrangian
 from dualroute.solver import Solution, Status, Termination
+from dualroute.testing import random_problem
 
 ONE = np.ones((1, 1))
 SOLVED = settings(max_examples=40)
@@ -170,6 +173,44 @@ def test_the_integer_program_has_the_optimum_of_the_enumeration(problem):
         best * form.cost_scale, abs=1e-6
     )
     assert answer.best_bound * form.cost_scale == pytest.approx(best * form.cost_scale, abs=1e-6)
+
+
+def runs_of(monkeypatch):
+    """How often HiGHS runs from here on, one entry per run."""
+    runs, wait = [], highs_module._wait
+    monkeypatch.setattr(highs_module, "_wait", lambda *args: runs.append(None) or wait(*args))
+    return runs
+
+
+def test_an_optimum_comes_with_its_own_columns_whatever_the_start(monkeypatch):
+    # Presolve settles this one, and HiGHS 1.16 then hands back some starts as they were given,
+    # [1, 0, 0, 0, 2] of value 3 for one, beside the optimum's objective of 2.5.
+    problem = random_problem(14_629, 5, 3, ties=True)
+    form = linear_form(problem)
+    starts = list(every_feasible_routing(problem))
+    assert [1, 0, 0, 0, 2] in [start.tolist() for start in starts]
+    runs = runs_of(monkeypatch)
+    for start in starts:
+        runs.clear()
+        answer = run_highs(form, integer=True, start=form.columns_of(start))
+        assert answer.termination is Termination.OPTIMAL
+        assert answer.best_bound == 2.5
+        found = form.routing(answer.x, start)
+        assert problem.meets_target(found)
+        assert problem.value(found) == 2.5
+        assert len(runs) == 1 or problem.value(start) > 2.5  # asked again where it has to be
+
+
+def test_a_gap_that_was_asked_for_is_not_taken_for_other_columns(monkeypatch):
+    simulated = continuous(60, 3)
+    form = linear_form(simulated.problem)
+    runs = runs_of(monkeypatch)
+    start = form.columns_of(simulated.hidden)
+    answer = run_highs(form, integer=True, start=start, mip_rel_gap=0.9)
+    assert answer.termination is Termination.OPTIMAL
+    assert len(runs) == 1
+    value = simulated.problem.value(form.routing(answer.x, simulated.hidden))
+    assert answer.best_bound < value <= simulated.problem.value(simulated.hidden)
 
 
 @SOLVED

@@ -23,6 +23,7 @@ from dualroute.solver import Termination
 
 _GRACE = 1.0
 _LARGE = 200_000
+_SAME = 1e-9  # of the scaled objective: less is rounding, or columns whole only to a tolerance
 _STATUS = highspy.HighsModelStatus
 
 
@@ -85,7 +86,8 @@ def run_highs(
     integer
         Whether columns are binary; the relaxation otherwise.
     start
-        A full set of column values to start from, shape ``(c,)``.
+        A full set of column values to start from, shape ``(c,)``. Where HiGHS calls it optimal
+        beside another objective than its own, it is asked again without.
     algorithm
         HiGHS's own name: ``choose``, ``simplex``, ``ipx`` or ``pdlp`` (relaxation only).
     on_incumbent
@@ -134,11 +136,26 @@ def run_highs(
 
     if integer:
         model.cbMipImprovingSolution += report
+    begun = time.perf_counter()
     finished = _wait(model, run, time_limit)
     if run.error is not None and not isinstance(run.error, KeyboardInterrupt):
         raise run.error
     if finished:
-        return _answer(model, form, integer, interrupted=run.interrupted)
+        if start is None or run.interrupted or _means_its_columns(model, form):
+            return _answer(model, form, integer, interrupted=run.interrupted)
+        # Where presolve settles it all, HiGHS 1.16 hands back the start it was given beside the
+        # objective of the optimum.
+        return run_highs(
+            form,
+            integer=integer,
+            time_limit=time_limit - (time.perf_counter() - begun),
+            mip_rel_gap=mip_rel_gap,
+            mip_abs_gap=mip_abs_gap,
+            seed=seed,
+            threads=threads,
+            algorithm=algorithm,
+            on_incumbent=on_incumbent,
+        )
     bound = run.best_bound / scale + offset if math.isfinite(run.best_bound) else -math.inf
     return HighsAnswer(
         termination=Termination.INTERRUPTED if run.interrupted else Termination.TIME_LIMIT,
@@ -236,6 +253,16 @@ def _wait(model: highspy.Highs, run: _Run, time_limit: float) -> bool:
             _LEFT_BEHIND.append(thread)
             return False
     return True
+
+
+def _means_its_columns(model: highspy.Highs, form: LinearForm) -> bool:
+    """Whether an objective called optimal is that of the columns that come with it."""
+    solution = model.getSolution()
+    if model.getModelStatus() != _STATUS.kOptimal or not solution.value_valid:
+        return True
+    told = float(model.getInfo().objective_function_value)
+    held = float(form.cost @ np.asarray(solution.col_value))
+    return math.isclose(told, held, rel_tol=_SAME, abs_tol=_SAME)
 
 
 def _answer(

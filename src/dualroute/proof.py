@@ -3,12 +3,10 @@ r"""Trees of prices that prove how good a routing can be at most, and their chec
 A price vector bounds every routing from below (`dualroute.problem.lagrangian`); what is left
 between that bound and the optimum is closed by branching (Land & Doig 1960,
 doi:10.2307/1910129): on one query, into parts of the models it may still use. Each node of the
-tree carries prices, and one rule is all there is to check. With ``L`` the bound over the node's
-open pairs, a routing that uses pair ``(i, j)`` costs at least ``L`` plus the pair's regret (the
-gap identity, after Geoffrion 1974, doi:10.1007/BFb0120690), so a pair whose sum reaches the
-cutoff is dropped; the node is closed when ``L`` reaches the cutoff or a query has no open pair
-left. In place of prices, a *ray* weighs usage alone: where every routing of the open pairs needs
-more than the limits hold, there is none.
+tree carries prices, and one rule is all there is to check (`dualroute.region`): a pair that no
+routing below the cutoff can use is dropped; the node is closed when its bound reaches the cutoff
+or a query has no open pair left. In place of prices, a *ray* weighs usage alone: where every
+routing of the open pairs needs more than the limits hold, there is none.
 
 That such a tree can be checked without the solver that grew it is the idea of VIPR (Cheung,
 Gleixner & Steffy 2017, doi:10.1007/978-3-319-59250-3_13). Theirs derives linear inequalities in
@@ -24,21 +22,14 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints, entries, exact_sum, exact_sums
+from dualroute.arrays import Bools, Floats, Ints
 from dualroute.errors import TableError
+from dualroute.lattice import implied_bound, implied_limits
 from dualroute.problem import Prices, RoutingProblem, allowed_pairs
-from dualroute.rigour import fractions, priced_below, rounded_down, rounded_up
+from dualroute.region import Region
+from dualroute.rigour import fractions
 
 VERSION = 1
-_ROUNDOFF = 2.0**-53
-# The part of the objective by which a routing has to be better to matter where no lattice says
-# so: well inside what `certify` calls optimal (1e-9), and well above rounding.
-_RELATIVE_STEP = 4e-10
-_ABSOLUTE_STEP = 1e-14
-_LATTICE_MARGIN = 1e-3
-_FINEST = 12  # decimals looked at when a resolution is sought
-_LARGEST_WHOLE = 2.0**40
-_SAMPLE = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,337 +177,63 @@ def _is_indices(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int for value in values)
 
 
-# The lattice --------------------------------------------------------------------------------
-
-
-def find_resolution(problem: RoutingProblem) -> float | None:
-    """The largest decimal step that every objective entry is a multiple of, or None.
-
-    Whole numbers, millionths of a USD. A proposal only: what it is worth is for
-    `lattice_error` to say.
-    """
-    return _found_step(problem.objective)
-
-
-def find_steps(problem: RoutingProblem, longest: float = math.inf) -> Floats:
-    """The same for the usage of every limit, shape ``(K,)``; 0 where there is none.
-
-    Families whose usage has more than `longest` rows are passed over.
-    """
-    steps = [np.empty(0)]
-    for rows in problem.rows:
-        step = _found_step(rows.usage) if rows.usage.shape[0] <= longest else None
-        steps.append(np.full(rows.n_pools, step or 0.0))
-    return np.concatenate(steps)
-
-
-def _found_step(grid: Floats) -> float | None:
-    """The greatest common divisor of the entries, in the coarsest decimal unit of a sample."""
-    n = grid.shape[0]
-    sample = grid[:: max(1, n // _SAMPLE)]
-    decimals = next((d for d in range(_FINEST + 1) if _whole(sample, d) is not None), None)
-    if decimals is None:
-        return None
-    divisor = 0
-    for start in range(0, n, _SAMPLE):
-        whole = _whole(grid[start : start + _SAMPLE], decimals)
-        if whole is None:
-            return None
-        divisor = math.gcd(divisor, int(np.gcd.reduce(whole)))
-    return divisor / 10.0**decimals if divisor else None
-
-
-def _whole(values: Floats, decimals: int) -> Ints | None:
-    """Entries in units of a power of ten, as integers; None where one is not whole."""
-    scaled = values[values < np.inf].astype(np.float64) * 10.0**decimals
-    whole = np.rint(scaled)
-    near = np.abs(scaled - whole) <= 4 * _ROUNDOFF * np.abs(scaled)
-    if not near.all() or np.abs(whole).max(initial=0.0) >= _LARGEST_WHOLE:
-        return None
-    return whole.astype(np.int64)
-
-
-def lattice_error(problem: RoutingProblem, resolution: float) -> Fraction | None:
-    r"""A number that no routing's objective is further from a multiple of the resolution.
-
-    :math:`\sum_i \max_j |f_{ij} - g \, \mathrm{round}(f_{ij} / g)|`, rounded up; 0 for whole
-    numbers and ``g = 1``. None if it leaves the range of doubles.
-    """
-    return _grid_error(problem.objective, resolution, problem.n_queries)
-
-
-def _grid_error(grid: Floats, step: float, n: int) -> Fraction | None:
-    mantissa, _ = math.frexp(step)
-    digits = int(mantissa * 2**53)
-    exact_up_to = float(digits & -digits)  # such multiples of the step are doubles
-    total = Fraction(0)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for start in range(0, grid.shape[0], _SAMPLE):
-            values = grid[start : start + _SAMPLE].astype(np.float64)
-            values[values == np.inf] = 0.0
-            multiple = np.rint(values / step)
-            nearest = multiple * step
-            error = np.abs(values - nearest)
-            rounded = _ROUNDOFF * np.abs(nearest) * (np.abs(multiple) > exact_up_to)
-            # Four units cover the roundings of the difference, the product and their sum.
-            worst = ((error + rounded) * (1 + 4 * _ROUNDOFF)).max(axis=1)
-            if not np.isfinite(worst).all():
-                return None
-            total += Fraction(exact_sum(worst)) * (1 + Fraction(2) ** -52)
-    return total if grid.shape[0] == n else total * n
-
-
-def least_step(problem: RoutingProblem, objective: float, resolution: float | None = None) -> float:
-    """By how much a routing has to be better than one of this objective to matter.
-
-    A proof with cutoff ``objective - least_step(...)`` proves the objective optimal: to within
-    1e-9 of it, or on a lattice ``g`` with error ``E`` to within ``2 E`` where that is more
-    room, as a routing below it is below it by ``g - 2 E`` at least.
-    """
-    size = problem.objective_size * problem.n_queries
-    step = max(_RELATIVE_STEP * abs(objective), _ABSOLUTE_STEP * size)
-    if resolution is None or not 0 < resolution < math.inf:
-        return step
-    error = lattice_error(problem, resolution)
-    if error is None:
-        return step
-    return max(step, (1 - _LATTICE_MARGIN) * resolution - 2 * float(error))
-
-
-def implied_bound(proved: float, resolution: float | None, problem: RoutingProblem) -> float:
-    r"""What "no routing is below ``proved``" says about a problem on a lattice.
-
-    Every objective is :math:`v = g k + d` with ``k`` whole and :math:`|d| \le E`, so
-    :math:`v \ge C` gives :math:`g k \ge C - E` and :math:`v \ge g \lceil (C - E) / g \rceil - E`.
-    A theorem for any ``g > 0``: a wrong one has a large ``E`` and implies nothing.
-    """
-    if resolution is None or not (0 < resolution < math.inf and math.isfinite(proved)):
-        return proved
-    error = lattice_error(problem, resolution)
-    if error is None:
-        return proved
-    step = Fraction(resolution)
-    least = step * math.ceil((Fraction(proved) - error) / step) - error
-    return max(proved, rounded_down(least))
-
-
-def implied_limits(
-    problem: RoutingProblem, limits: Sequence[Fraction], steps: Floats
-) -> list[Fraction]:
-    r"""What limits say where usage is on a lattice: at most 7.5 requests are at most 7.
-
-    Every use is :math:`h k + d` with ``k`` whole and :math:`|d| \le E`, so a use of at most
-    ``b`` is one of at most :math:`h \lfloor (b + E) / h \rfloor + E`. A theorem for any ``h``,
-    as in `implied_bound`.
+def rooted(
+    prices: Sequence[Prices],
+    *,
+    cutoff: float,
+    resolution: float | None = None,
+    steps: Floats | None = None,
+) -> Proof:
+    """A tree of one node: prices applied to the whole problem, one after the other.
 
     Parameters
     ----------
-    limits
-        ``K`` numbers.
+    prices
+        At least one.
     steps
-        Shape ``(K,)``; 0 for none.
+        Those of `tightened`, if the core is of a problem made so.
     """
-    implied = list(limits)
-    first = 0
-    for rows in problem.rows:
-        errors: dict[float, Fraction | None] = {}
-        for r in range(first, first + rows.n_pools):
-            h = float(steps[r])
-            if h not in errors:
-                errors[h] = _grid_error(rows.usage, h, problem.n_queries) if h > 0 else None
-            error = errors[h]
-            if error is not None:
-                step = Fraction(h)
-                most = step * math.floor((implied[r] + error) / step) + error
-                implied[r] = min(implied[r], most)
-        first += rows.n_pools
-    return implied
+    return Proof(
+        cutoff=cutoff,
+        vectors=np.array([one.vector for one in prices], np.float64),
+        rays=np.zeros(len(prices), bool),
+        nodes=(Node(tuple(range(len(prices)))),),
+        resolution=resolution,
+        steps=steps,
+    )
 
 
-def tightened(problem: RoutingProblem, steps: Floats) -> RoutingProblem:
-    """The problem with the limits that its lattice implies, and no tolerance on top.
+def lift(proof: Proof | None, queries: Ints, first: Proof) -> Proof:
+    """The proof of a whole problem from that of its core.
 
-    Its routings are those that keep the problem's `target`, and its relaxation is tighter.
-    """
-    implied = implied_limits(problem, fractions(problem.target), steps)
-    limits = problem.split(np.array([rounded_up(b) for b in implied]))
-    rows = zip(problem.rows, limits, strict=True)
-    return replace(problem, rows=tuple(replace(r, limit=limit) for r, limit in rows), tolerance=0.0)
-
-
-# The rule -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Region:
-    """The free queries of a problem, the others settled: what the nodes of a tree work on.
-
-    Attributes
+    Parameters
     ----------
-    problem
-        The free queries.
+    proof
+        Of the core; None where what came first reaches the cutoff.
     queries
-        Their numbers in the whole problem, ascending.
-    limits
-        What the settled queries leave of every limit, never below the exact value.
-    offset
-        What the settled queries cost, never above the exact value.
-    settled, models
-        The queries settled between the parent and here, ascending, and the one model of each.
+        The core's queries, by their numbers in the whole problem.
+    first
+        What left the core, as `rooted` gives it: one node, with the cutoff and the lattice of
+        the whole problem.
     """
-
-    problem: RoutingProblem
-    queries: Ints
-    limits: tuple[Fraction, ...]
-    offset: Fraction
-    settled: Ints
-    models: Ints
-    parent: "Region | None" = None
-    _floor: float = field(init=False, repr=False)
-    _held: Floats = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_floor", rounded_down(self.offset))
-        object.__setattr__(self, "_held", np.array([rounded_up(b) for b in self.limits]))
-
-    @classmethod
-    def whole(cls, problem: RoutingProblem, limits: Sequence[Fraction] | None = None) -> Self:
-        """All queries of a problem, at its limits or at others."""
-        held = fractions(problem.limit) if limits is None else limits
-        none = np.empty(0, np.intp)
-        return cls(problem, np.arange(problem.n_queries), tuple(held), Fraction(0), none, none)
-
-    def apply(
-        self, pairs: Bools, vector: Floats, cutoff: float, *, ray: bool = False
-    ) -> tuple[float, Bools | None]:
-        """The one rule: prices at a node, over its open pairs.
-
-        Parameters
-        ----------
-        pairs
-            The open pairs, shape ``(n, m)`` with ``n`` the free queries.
-        vector
-            Prices or weights, shape ``(K,)``, finite and non-negative.
-
-        Returns
-        -------
-        float
-            No routing of the open pairs is below this; ``-inf`` where the numbers leave the
-            range of doubles, ``inf`` where there is no routing.
-        numpy.ndarray or None
-            The pairs that a routing below the cutoff may use; None if it has none left.
-        """
-        problem = self.problem
-        prices = Prices(problem.split(vector))
-        blocks = list(problem.blocks())
-        totals: list[float] = [0.0 if ray else self._floor]
-        low: Floats
-        best: Floats
-        with np.errstate(over="ignore", invalid="ignore"):
-            for block in blocks:
-                low, best = self._priced(prices, pairs, block, ray)
-                if best.max() == np.inf:
-                    return math.inf, None
-                if not np.isfinite(best).all():
-                    return -math.inf, pairs
-                totals.append(math.nextafter(exact_sum(best), -math.inf))
-            charged = np.nextafter(vector * self._held, np.inf)[vector > 0]
-            bound = math.nextafter(exact_sum(np.array([*totals, *-charged])), -math.inf)
-            if not math.isfinite(bound):
-                return -math.inf, pairs
-            if ray and bound > 0:
-                return math.inf, None
-            if not ray and bound >= cutoff:
-                return bound, None
-            # Rounded up, and by as much again as rounding may flatter a regret.
-            need = math.nextafter((0.0 if ray else cutoff) - bound, math.inf)
-            need = math.nextafter(need * (1 + 4 * _ROUNDOFF), math.inf)
-            reached = -math.inf if ray else bound
-            if need == math.inf:
-                return reached, pairs
-            if len(blocks) == 1:
-                return reached, low - best[:, None] <= need
-            left = np.empty_like(pairs)
-            for block in blocks:
-                low, best = self._priced(prices, pairs, block, ray)
-                left[block] = low - best[:, None] <= need
-        return reached, left
-
-    def _priced(
-        self, prices: Prices, pairs: Bools, block: slice, ray: bool
-    ) -> tuple[Floats, Floats]:
-        low = priced_below(self.problem, prices, block, objective=not ray)
-        low[~pairs[block]] = np.inf
-        return low, low.min(axis=1)
-
-    def narrowed(self, pairs: Bools) -> tuple["Region", Bools]:
-        """The region without the queries that have one open pair, where that halves it."""
-        counts = pairs.sum(axis=1)
-        free = np.flatnonzero(counts > 1)
-        if 2 * free.size > counts.size or counts.size < 32:
-            return self, pairs
-        return self.without(pairs, free)
-
-    def without(self, pairs: Bools, free: Ints) -> tuple["Region", Bools]:
-        """The region of some free queries; each of the others has one open pair."""
-        free = free if free.size else np.zeros(1, np.intp)
-        problem = self.problem
-        kept = np.zeros(problem.n_queries, bool)
-        kept[free] = True
-        gone = np.flatnonzero(~kept)
-        models = pairs[gone].argmax(axis=1)
-        cost = exact_sum(problem.objective[gone, models])
-        used: list[Floats] = [np.empty(0)]
-        for rows in problem.rows:
-            pool = entries(rows.pool, gone, models)
-            used.append(exact_sums(rows.taken(gone, models), pool, rows.n_pools))
-        # One ulp covers the single rounding of a sum; an empty one is 0 exactly.
-        below = [
-            Fraction(math.nextafter(u, -math.inf)) if u else Fraction(0)
-            for u in np.concatenate(used).tolist()
-        ]
-        limits = tuple(b - u for b, u in zip(self.limits, below, strict=True))
-        held = np.array([rounded_up(b) for b in limits])
-        region = Region(
-            problem=problem.take(free, np.clip(held, -1e300, 1e300)),
-            queries=self.queries[free],
-            limits=limits,
-            offset=self.offset + (Fraction(math.nextafter(cost, -math.inf)) if gone.size else 0),
-            settled=self.queries[gone],
-            models=models,
-            parent=self,
+    if proof is None:
+        return first
+    before = len(first.vectors)
+    nodes = [
+        Node(
+            tuple(v + before for v in node.vectors),
+            int(queries[node.query]) if node.parts else -1,
+            node.parts,
         )
-        return region, pairs[free]
-
-    def open_models(self, pairs: Bools, query: int) -> tuple[int, Ints]:
-        """Row of a query here (-1 if settled), and its open models."""
-        row = _find(self.queries, query)
-        if row >= 0:
-            return row, np.flatnonzero(pairs[row])
-        here: Region | None = self
-        while here is not None:
-            k = _find(here.settled, query)
-            if k >= 0:
-                return -1, here.models[k : k + 1]
-            here = here.parent
-        raise IndexError(query)
-
-    def routing(self, assignment: Ints) -> Ints:
-        """A routing of the whole problem: of the free queries as given, the others settled."""
-        chain: list[Region] = [self]
-        while chain[-1].parent is not None:
-            chain.append(chain[-1].parent)
-        routed = np.empty(chain[-1].problem.n_queries, np.intp)
-        for region in chain:
-            routed[region.settled] = region.models
-        routed[self.queries] = assignment
-        return routed
-
-
-def _find(values: Ints, value: int) -> int:
-    """Where a value stands among ascending ones, or -1."""
-    k = int(np.searchsorted(values, value))
-    return k if k < values.size and values[k] == value else -1
+        for node in proof.nodes
+    ]
+    nodes[0] = replace(nodes[0], vectors=first.nodes[0].vectors + nodes[0].vectors)
+    return replace(
+        first,
+        vectors=np.concatenate([first.vectors, proof.vectors]),
+        rays=np.concatenate([first.rays, proof.rays]),
+        nodes=tuple(nodes),
+    )
 
 
 # The checker --------------------------------------------------------------------------------
@@ -605,7 +322,7 @@ _Path: TypeAlias = tuple[Any, int] | None
 
 @dataclass(slots=True, eq=False)
 class _Task:
-    """A node to come: where it works, its open pairs (None if there are none), its bound."""
+    """A node to come: where it works, its open pairs (None: all that are allowed), its bound."""
 
     region: Region
     pairs: Bools | None
@@ -614,6 +331,7 @@ class _Task:
     kept: _Kept
     parent: _Kept | None = None
     part: tuple[int, ...] = ()
+    closed: bool = False
 
 
 class _FlawError(Exception):
@@ -676,7 +394,7 @@ class _Walk:
         if self._proof.steps is not None:
             limits = implied_limits(self._problem, limits, self._proof.steps)
         region = Region.whole(self._problem, limits)
-        stack = [_Task(region, allowed_pairs(self._problem), -math.inf, None, self._root)]
+        stack = [_Task(region, None, -math.inf, None, self._root)]
         while stack:
             task = stack.pop()
             node = self._next(task.path)
@@ -700,23 +418,21 @@ class _Walk:
     def _apply(self, task: _Task, node: Node) -> Bools | None:
         """Apply the node's vectors; its open pairs, or None once it is closed."""
         proof, pairs = self._proof, task.pairs
+        if task.closed:
+            return None
         for v in node.vectors:
-            if pairs is None:
-                break
             if not 0 <= v < len(proof.vectors):
                 raise _FlawError(f"node {_named(task.path)} names vector {v}, which is not there")
-            before = int(np.count_nonzero(pairs))
-            bound, left = task.region.apply(
+            left = task.region.settle(
                 pairs, proof.vectors[v], proof.cutoff, ray=bool(proof.rays[v])
             )
-            useful = left is None or int(np.count_nonzero(left)) < before
-            if useful or bound > task.bound:
-                task.kept.vectors.append((v, useful))
-            task.bound = max(task.bound, bound)
-            pairs = left
-            if left is not None and useful:
-                task.region, pairs = task.region.narrowed(left)
-        return pairs
+            if left.dropped or left.bound > task.bound:
+                task.kept.vectors.append((v, left.dropped))
+            task.bound = max(task.bound, left.bound)
+            task.region, pairs = left.region, left.pairs
+            if pairs is None:
+                return None
+        return allowed_pairs(self._problem) if pairs is None else pairs
 
     def _branch(self, task: _Task, node: Node, pairs: Bools) -> list[_Task]:
         n, m = self._problem.n_queries, self._problem.n_models
@@ -733,15 +449,22 @@ class _Walk:
                 )
             mine[list(part)] = True
             held |= mine
-            left: Bools | None = None
-            if mine[models].any():
-                left = pairs
-                if row >= 0:
-                    left = pairs.copy()
-                    left[row] &= mine
-            child = _Kept()
+            closed = not mine[models].any()
+            left = pairs
+            if row >= 0 and not closed:
+                left = pairs.copy()
+                left[row] &= mine
             tasks.append(
-                _Task(task.region, left, task.bound, (task.path, k), child, task.kept, part)
+                _Task(
+                    task.region,
+                    left,
+                    task.bound,
+                    path=(task.path, k),
+                    kept=_Kept(),
+                    parent=task.kept,
+                    part=part,
+                    closed=closed,
+                )
             )
         missing = models[~held[models]]
         if missing.size:
@@ -791,100 +514,3 @@ def _named(path: _Path) -> str:
         path, k = path
         steps.append(str(k))
     return ".".join(["root", *reversed(steps)])
-
-
-# Cores --------------------------------------------------------------------------------------
-
-
-def core_of(
-    problem: RoutingProblem, prices: Sequence[Prices], cutoff: float
-) -> tuple[Region, Bools] | None:
-    """What price vectors leave open of a problem: its core, by the rule the checker applies.
-
-    Parameters
-    ----------
-    problem
-        Its limits are kept up to their `target`; `tightened` where it can be.
-    prices
-        Applied one after the other.
-    cutoff
-        Only routings below this matter.
-
-    Returns
-    -------
-    tuple or None
-        The region of the queries with more than one open pair (at least one query), and those
-        pairs; None if no routing is below the cutoff.
-    """
-    region, pairs = Region.whole(problem, fractions(problem.target)), allowed_pairs(problem)
-    for one in prices:
-        _, left = region.apply(pairs, one.vector, cutoff)
-        if left is None:
-            return None
-        region, pairs = region.narrowed(left)
-    return region.without(pairs, np.flatnonzero(pairs.sum(axis=1) > 1))
-
-
-def core_problem(region: Region, pairs: Bools) -> RoutingProblem:
-    """The core as a problem of its own: what is not open is forbidden, limits are as left."""
-    open_only = np.where(pairs, region.problem.objective, np.inf)
-    return replace(region.problem, objective=open_only, tolerance=0.0)
-
-
-def lift(proof: Proof | None, queries: Ints, first: Proof) -> Proof:
-    """The proof of a whole problem from that of its core.
-
-    Parameters
-    ----------
-    proof
-        Of the core; None where what came first reaches the cutoff.
-    queries
-        The core's queries, by their numbers in the whole problem.
-    first
-        What left the core, as `rooted` gives it: one node, with the cutoff and the lattice of
-        the whole problem.
-    """
-    if proof is None:
-        return first
-    before = len(first.vectors)
-    nodes = [
-        Node(
-            tuple(v + before for v in node.vectors),
-            int(queries[node.query]) if node.parts else -1,
-            node.parts,
-        )
-        for node in proof.nodes
-    ]
-    nodes[0] = replace(nodes[0], vectors=first.nodes[0].vectors + nodes[0].vectors)
-    return replace(
-        first,
-        vectors=np.concatenate([first.vectors, proof.vectors]),
-        rays=np.concatenate([first.rays, proof.rays]),
-        nodes=tuple(nodes),
-    )
-
-
-def rooted(
-    prices: Sequence[Prices],
-    *,
-    cutoff: float,
-    resolution: float | None = None,
-    steps: Floats | None = None,
-) -> Proof:
-    """A tree of one node: prices applied to the whole problem, one after the other.
-
-    Parameters
-    ----------
-    prices
-        At least one.
-    steps
-        Those of `tightened`, if the core is of a problem made so.
-    """
-    return Proof(
-        cutoff=cutoff,
-        vectors=np.array([one.vector for one in prices], np.float64),
-        rays=np.zeros(len(prices), bool),
-        nodes=(Node(tuple(range(len(prices)))),),
-        resolution=resolution,
-        steps=steps,
-    )

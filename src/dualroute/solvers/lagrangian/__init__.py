@@ -15,8 +15,8 @@ import numpy as np
 from dualroute.arrays import Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.errors import OptionError
+from dualroute.lattice import find_steps, tightened
 from dualroute.problem import RoutingProblem
-from dualroute.proof import find_steps, tightened
 from dualroute.rounding import improve
 from dualroute.solver import Clock, Solution, SolveOptions, Termination, attempted
 from dualroute.solvers.lagrangian.ascent import Box

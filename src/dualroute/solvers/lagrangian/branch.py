@@ -2,7 +2,7 @@
 
 The relaxation of a node over its open pairs is one warm-started run of HiGHS's dual simplex;
 only its duals are used: at those prices the bound and the pairs to drop are computed by the
-rule the checker applies (`dualroute.proof.Region.apply`). Best first with dives (Land & Doig
+rule the checker applies (`dualroute.region.Region.apply`). Best first with dives (Land & Doig
 1960, doi:10.2307/1910129); the query to branch on is chosen by pseudo-costs that a few steps of
 the simplex start (reliability branching, Achterberg, Koch & Martin 2005,
 doi:10.1016/j.orl.2004.04.002).
@@ -22,18 +22,11 @@ import numpy as np
 
 from dualroute.arrays import Bools, Floats, Ints, entries
 from dualroute.highs import QuietHighs
+from dualroute.lattice import implied_bound, least_step
 from dualroute.linear import LinearForm, linear_form, use_of
 from dualroute.problem import Prices, RoutingProblem, allowed_pairs
-from dualroute.proof import (
-    Node,
-    Proof,
-    Region,
-    core_problem,
-    implied_bound,
-    least_step,
-    lift,
-    trimmed,
-)
+from dualroute.proof import Node, Proof, lift, trimmed
+from dualroute.region import Region, core_problem
 from dualroute.rigour import fractions, rounded_down
 from dualroute.rounding import improve, repair
 from dualroute.solver import Clock, SolveOptions
@@ -102,7 +95,7 @@ def branch(
     Parameters
     ----------
     problem
-        Its limits are kept up to their `target`; pass it through `dualroute.proof.tightened`
+        Its limits are kept up to their `target`; pass it through `dualroute.lattice.tightened`
         first where usage is on a lattice.
     prices
         Applied at the root before the first relaxation.
@@ -111,9 +104,9 @@ def branch(
     objective
         An objective to beat, where the routing that has it is not one of this problem.
     resolution
-        Objectives are multiples of this (`dualroute.proof.find_resolution`).
+        Objectives are multiples of this (`dualroute.lattice.find_resolution`).
     step
-        By how much a routing must be better to matter (`dualroute.proof.least_step`); from the
+        By how much a routing must be better to matter (`dualroute.lattice.least_step`); from the
         problem if not given. Give that of the whole problem where this is a core.
     offer
         Called with every better routing.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints
+from dualroute.arrays import Bools, Ints
 from dualroute.engines.local import LocalEngine
-from dualroute.highs import HighsAnswer, run_highs
+from dualroute.highs import run_highs
 from dualroute.linear import linear_form
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.rounding import repair
@@ -86,27 +86,16 @@ def solve_pairs(
         bound = problem.value(base) if complete and feasible else -np.inf
         return CoreAnswer(base if feasible else None, bound, complete)
     form = linear_form(problem, pairs, base)
-
-    def run(start: Floats | None) -> HighsAnswer:
-        return run_highs(
-            form,
-            integer=True,
-            time_limit=clock.left,
-            mip_rel_gap=options.mip_rel_gap,
-            mip_abs_gap=options.mip_abs_gap,
-            seed=options.seed,
-            threads=options.threads,
-            start=start,
-        )
-
-    answer = run(form.columns_of(base) if feasible else None)
-    if feasible and answer.x is not None and answer.termination is Termination.OPTIMAL:
-        # Where presolve leaves nothing to do, HiGHS 1.16 proves the optimum and hands back the
-        # start it was given.
-        value = problem.value(form.routing(answer.x, base))
-        near = value - answer.best_bound <= 1e-9 * (1 / form.cost_scale + abs(value))
-        if not (near or options.closed(value, answer.best_bound)):
-            answer = run(None)
+    answer = run_highs(
+        form,
+        integer=True,
+        time_limit=clock.left,
+        mip_rel_gap=options.mip_rel_gap,
+        mip_abs_gap=options.mip_abs_gap,
+        seed=options.seed,
+        threads=options.threads,
+        start=form.columns_of(base) if feasible else None,
+    )
     routed = base if feasible else None
     if answer.x is not None:
         found = form.routing(answer.x, base)

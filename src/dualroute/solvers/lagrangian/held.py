@@ -10,8 +10,9 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine
+from dualroute.lattice import least_step
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.proof import Proof, least_step, rooted
+from dualroute.proof import Proof, rooted
 from dualroute.rounding import improve, repair
 from dualroute.solver import Clock, Progress, Solution, SolveOptions, Status, Termination
 from dualroute.solvers.lagrangian.ascent import Box

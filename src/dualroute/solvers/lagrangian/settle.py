@@ -10,16 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from dualroute.arrays import Ints
-from dualroute.proof import (
-    Proof,
-    core_of,
-    core_problem,
-    find_resolution,
-    implied_bound,
-    least_step,
-    lift,
-    rooted,
-)
+from dualroute.lattice import find_resolution, implied_bound, least_step
+from dualroute.proof import Proof, lift, rooted
+from dualroute.region import core_of, core_problem
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.branch import branch
 from dualroute.solvers.lagrangian.focus import Focus, whole_focus
