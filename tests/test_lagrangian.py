@@ -20,8 +20,8 @@ from dualroute.solvers.lagrangian import Lagrangian
 from dualroute.solvers.lagrangian import core as core_module
 from dualroute.solvers.lagrangian.ascent import Box, ascend
 from dualroute.solvers.lagrangian.focus import focus, narrowed, whole_focus
-from dualroute.solvers.lagrangian.samples import ascend_samples
 from dualroute.solvers.lagrangian.polish import polish
+from dualroute.solvers.lagrangian.samples import ascend_samples
 from dualroute.solvers.via_highs import Highs
 from dualroute.testing import known_problems, optimum_of, random_problem
 

@@ -472,7 +472,8 @@ class Sweeper:
         its largest difference.
         """
         m = self.problem.n_models
-        apart, apart_load = np.zeros((m, m)), _NO_GRID
+        apart: Floats = np.zeros((m, m))
+        apart_load: Floats = _NO_GRID
         for family in self._same:
             apart += _differences(family, np.broadcast_to(family.rows.usage[0], (m,)), radius)
         if self._query is not None:

@@ -398,6 +398,8 @@ class LocalEngine:
     def _spread(self, queries: Ints, weights: Floats) -> Floats:
         """Sum over queries of the covariance of row use under these weights, ``(K, K)``."""
         problem = self.problem
+        if not problem.rows:
+            return np.zeros((0, 0))
         t, m = weights.shape
         lines: list[Ints] = []
         columns: list[Ints] = []

@@ -143,7 +143,9 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
         if place.part is not None:
             polished, inside = _polish_in_box(held, place, 0.05)
             if inside or polished.late:
-                return place.at(polished.scaled), polished.mix.votes(_FEW_DIVIDED * held.problem.n_rows)
+                return place.at(polished.scaled), polished.mix.votes(
+                    _FEW_DIVIDED * held.problem.n_rows
+                )
         place = held.everything(place)
         k = held.problem.n_rows
         polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.1)
