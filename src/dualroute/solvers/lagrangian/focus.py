@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints
+from dualroute.arrays import Floats, Ints, at
 from dualroute.engines.local import LocalEngine, Part, Types
 from dualroute.problem import Prices
 from dualroute.solver import Clock
@@ -127,16 +127,25 @@ def narrowed(place: Focus, base: Ints, most: int, seed: int) -> Focus:
     n = engine.problem.n_queries
     if n <= most:
         return place
-    chunks = engine.sweeper.sweep(place.prices, lambda c: (c.second - c.best, c.chosen))
-    gaps = np.concatenate([gap for gap, _ in chunks])
-    moved = np.concatenate([chosen for _, chosen in chunks]) != base
-    # Whether a tied query stands on the first of its models or has moved is all the same.
-    gaps[moved | (gaps <= _TIE / engine.value_scale / n)] = 0.0
+    problem, prices = engine.problem, place.prices
+    chunks = engine.sweeper.sweep(prices, lambda c: (c.best, c.second))
+    best = np.concatenate([least for least, _ in chunks])
+    gaps = np.concatenate([second for _, second in chunks]) - best
+    regret = at(problem.objective, base) - best
+    for rows, price in zip(problem.rows, prices.values, strict=True):
+        charged = rows.signed(np.append(price, 0.0))[at(rows.pool, base)]
+        regret += charged * at(rows.usage, base)
+    # What stands on a dearer model comes first; of tied ones it is all the same where they stand.
+    tie = _TIE / engine.value_scale / n
+    gaps[gaps <= tie] = 0.0
+    gaps[regret > tie] = -1.0
     reach = np.partition(gaps, most)[most]
     free = np.flatnonzero(gaps <= reach)
     if free.size > most:
         generator = np.random.default_rng(seed)
-        free = np.sort(generator.choice(free, most, replace=False))
+        first, rest = free[gaps[free] < reach], free[gaps[free] == reach]
+        drawn = generator.choice(rest, most - first.size, replace=False)
+        free = np.sort(np.concatenate([first, drawn]))
     inner = engine.restricted(free, base)
     part = Part(
         problem=inner.problem,
