@@ -19,7 +19,7 @@ import numpy as np
 from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums, read_only
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 
-COMPILED_PAIRS = 2**17  # from this size on, importing numba repays itself within one solve
+COMPILED_PAIRS = 2**16  # from this size on, importing numba repays itself within one solve
 _CHUNK = 2**14
 _EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
 _HAIR = 1e-15  # of two costs: what rounding may move their difference by
