@@ -187,7 +187,7 @@ class Held:
             # The fewest queries that will do; all of a long table only where nothing else does.
             n = place.engine.problem.n_queries
             for size in (_ROUNDED, 10 * _ROUNDED, n):
-                if self.closed or (size == n > 20 * _ROUNDED and self.incumbent is not None):
+                if self.closed or (size == n and self.incumbent is not None):
                     break
                 if place.part is None and n <= 5 * size:
                     size = n

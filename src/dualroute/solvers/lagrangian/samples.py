@@ -12,13 +12,14 @@ import numpy as np
 from dualroute.arrays import Floats
 from dualroute.engines.local import LocalEngine
 from dualroute.solver import Clock
-from dualroute.solvers.lagrangian.ascent import COLDEST, HOTTEST, Box, ascend
+from dualroute.solvers.lagrangian.ascent import HOTTEST, Box, ascend
 from dualroute.solvers.lagrangian.polish import polish
 
 _FIRST_LEVEL, _LAST_LEVEL, _GROWTH = 2_000, 20_000, 10
 _LARGEST_PRICE = 1e2
 _RADIUS = 0.2  # of the largest price: the first trust region of a polish
 _CLOSE_ENOUGH = 1e-5
+_TELLING = 1e-4  # the temperature that tells ties from mere neighbours, at prices this good
 TIED = 0.25  # part of the queries that no temperature tells apart, from which on it is the rule
 
 
@@ -63,7 +64,7 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
         if tied <= TIED:
             level = ascend(sample, scaled, hottest=temperature, coldest=1 / size, clock=clock)
             at, spent = level.scaled, level.passes
-            tied = sample.evaluate(at, COLDEST).near_ties / size
+            tied = sample.evaluate(at, _TELLING).near_ties / size
         else:
             at, spent = _polished(sample, sample.scaled(engine.prices(scaled)), clock)
         # A sample measures rows and objective by itself; prices go from one to the other.
@@ -96,5 +97,5 @@ def trust(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sam
     if n < 4 * _FIRST_LEVEL or clock.expired:
         return Sampled(start, 0.1 * start, 0.0, 0.0)
     sample = engine.sample(_FIRST_LEVEL, seed)
-    here = sample.evaluate(sample.scaled(engine.prices(start)), COLDEST)
+    here = sample.evaluate(sample.scaled(engine.prices(start)), _TELLING)
     return Sampled(start, 0.02 * start, here.near_ties / _FIRST_LEVEL, _FIRST_LEVEL / n)
