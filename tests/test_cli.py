@@ -400,7 +400,7 @@ def test_ctrl_c_returns_the_best_so_far_certified(tmp_path, solver):
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 40  # numba ends a compilation before it hears
     assert err == b""
     answer = json.loads(out)
     assert answer["termination"] == "interrupted"
