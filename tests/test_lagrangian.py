@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualroute.certificate import certify
-from dualroute.engines.local import LocalEngine
+from dualroute.engines.local import Cuts, LocalEngine
 from dualroute.errors import OptionError, ProblemError
 from dualroute.formulation import Budget, Capacity, QualityFloor, formulate
 from dualroute.outcomes import Outcomes
@@ -20,7 +20,7 @@ from dualroute.solvers.lagrangian import Lagrangian
 from dualroute.solvers.lagrangian import core as core_module
 from dualroute.solvers.lagrangian.ascent import Box, ascend
 from dualroute.solvers.lagrangian.focus import focus, narrowed, whole_focus
-from dualroute.solvers.lagrangian.polish import polish
+from dualroute.solvers.lagrangian.polish import Mix, polish
 from dualroute.solvers.lagrangian.samples import ascend_samples
 from dualroute.solvers.via_highs import Highs
 from dualroute.testing import known_problems, optimum_of, random_problem
@@ -215,6 +215,15 @@ def test_votes_of_the_polish_name_allowed_models():
     reached = polished(LocalEngine(problem))
     assert reached.mix.votes(0).shape == (200,)
     assert np.isfinite(problem.value(reached.mix.votes(8)))
+
+
+def test_a_mix_of_many_is_dealt_out_by_its_shares():
+    # Three planes in one block of 1,000 queries: all on model 0, 1 and 2, in parts 5 : 3 : 2.
+    cuts = tuple(Cuts(np.zeros(1), np.zeros((1, 1)), 0.0, np.full(1_000, j)) for j in range(3))
+    mix = Mix(np.array([[0.5], [0.3], [0.2]]), cuts, np.array([0, 1_000]), 3)
+    assert (mix.votes(1_000) == 0).all()
+    dealt = np.bincount(mix.votes(10), minlength=3)
+    np.testing.assert_allclose(dealt, [500, 300, 200], atol=5)
 
 
 # Large tables ---------------------------------------------------------------------------------

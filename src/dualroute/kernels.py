@@ -74,6 +74,21 @@ def _price(
                 rows[j, t] += extra[at + t, j]
 
 
+@_inlined
+def _two_least(rows: Array, b: int, least: Array, rival: Array, model: Array) -> None:
+    """Write the least and second least of each query's costs, and the model of the least."""
+    for t in range(b):
+        least[t], rival[t], model[t] = rows[0, t], np.inf, 0
+    for j in range(1, rows.shape[0]):
+        for t in range(b):
+            cost, held = rows[j, t], least[t]
+            less = cost < held
+            larger = held if less else cost
+            rival[t] = larger if larger < rival[t] else rival[t]
+            model[t] = j if less else model[t]
+            least[t] = cost if less else held
+
+
 @_compiled
 def _take(
     taken: Array,
@@ -156,16 +171,7 @@ def sweep(
         b = min(_STRIP, stop - first)
         at = first - start
         _price(rows, first, b, at, by_query, objective, base, usage, charge, load, rate, extra)
-        for t in range(b):
-            least[t], rival[t], model[t] = rows[0, t], np.inf, 0
-        for j in range(1, m):
-            for t in range(b):
-                cost, held = rows[j, t], least[t]
-                less = cost < held
-                larger = held if less else cost
-                rival[t] = larger if larger < rival[t] else rival[t]
-                model[t] = j if less else model[t]
-                least[t] = cost if less else held
+        _two_least(rows, b, least, rival, model)
         for t in range(b):
             best[at + t], second[at + t], chosen[at + t] = least[t], rival[t], model[t]
         for t in range(b):
@@ -359,16 +365,7 @@ def sweep_box(
         b = min(_STRIP, stop - first)
         at = first - start
         _price(rows, first, b, at, by_query, objective, base, usage, charge, load, rate, extra)
-        for t in range(b):
-            least[t], rival[t], model[t] = rows[0, t], np.inf, 0
-        for j in range(1, m):
-            for t in range(b):
-                cost, held = rows[j, t], least[t]
-                less = cost < held
-                larger = held if less else cost
-                rival[t] = larger if larger < rival[t] else rival[t]
-                model[t] = j if less else model[t]
-                least[t] = cost if less else held
+        _two_least(rows, b, least, rival, model)
         for t in range(b):
             i, best, one = first + t, least[t], model[t]
             chosen[at + t], kept[t], origin[t] = one, one, -1

@@ -17,7 +17,7 @@ import numpy as np
 
 from dualroute.arrays import Bools, Floats, Ints, entries, exact_sum, exact_sums, part_of
 from dualroute.problem import Prices, RoutingProblem, allowed_pairs
-from dualroute.rigour import fractions, priced_below, rounded_down, rounded_up
+from dualroute.rigour import fractions, priced_below, rounded_down, rounded_up, rounding
 from dualroute.sweep import COMPILED_PAIRS
 
 _ROUNDOFF = 2.0**-53
@@ -310,8 +310,7 @@ class _Priced:
         by_query = bool(problem.objective.flags.c_contiguous)
         families = zip(problem.rows, self.prices.values, strict=True)
         charged = [(rows, price) for rows, price in families if price.any()]
-        relative = 2.0 * (len(charged) + 3) * _ROUNDOFF if charged else 0.0
-        absolute = float(np.finfo(np.float64).tiny) if charged else 0.0
+        relative, absolute = rounding(self.prices)
 
         def lying(grid: Any) -> Any:
             return grid if by_query else grid.T

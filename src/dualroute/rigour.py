@@ -19,6 +19,14 @@ def fractions(vector: Floats) -> list[Fraction]:
     return [Fraction(x) for x in vector.tolist()]
 
 
+def rounding(prices: Prices) -> tuple[float, float]:
+    """What is taken off a pair: this part of its size, and this much; see `cheapest_total`."""
+    charged = sum(bool(price.any()) for price in prices.values)
+    if charged == 0:
+        return 0.0, 0.0
+    return 2.0 * (charged + 3) * _UNIT_ROUNDOFF, float(np.finfo(np.float64).tiny)
+
+
 def cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
     r"""A number never above the exact :math:`\sum_i \min_j (f_{ij} + \sum_k p_k u_{kij})`.
 
@@ -36,9 +44,7 @@ def cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
     """
     if not prices.vector.max(initial=0.0) <= _LARGEST_PRICE:
         return None
-    charged = sum(bool(price.any()) for price in prices.values)
-    error = 2.0 * (charged + 3) * _UNIT_ROUNDOFF if charged else 0.0
-    least = np.finfo(np.float64).tiny if charged else 0.0
+    error, least = rounding(prices)
 
     def visit(low: Floats) -> Fraction | None:
         cheapest = low - least
@@ -98,6 +104,7 @@ def priced_below(
             low += charge
             size += np.abs(charge)
     size[forbidden] = 0.0
-    low -= 2.0 * (charged + 3) * _UNIT_ROUNDOFF * size + np.finfo(np.float64).tiny
+    relative, absolute = rounding(prices)
+    low -= relative * size + absolute
     low[forbidden] = np.inf
     return low

@@ -15,7 +15,7 @@ from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 from dualroute.sweep import BoxChunk, Chunk, Sweeper, in_play, total, used_by
 
-_GOLDEN = (5**0.5 - 1) / 2
+GOLDEN = (5**0.5 - 1) / 2
 _NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 
 
@@ -135,7 +135,7 @@ class Types:
         share = shares / shares.sum(axis=1, keepdims=True)
         reached = np.cumsum(share, axis=1) * self.size[:, None]
         reached[:, -1] = self.size
-        point = (np.arange(self.size.size) * _GOLDEN % 1.0)[:, None]
+        point = (np.arange(self.size.size) * GOLDEN % 1.0)[:, None]
         counts = np.diff(np.floor(reached + point), axis=1, prepend=0.0).astype(np.intp)
         from dualroute import kernels
 

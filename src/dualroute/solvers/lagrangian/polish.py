@@ -15,7 +15,7 @@ import highspy
 import numpy as np
 
 from dualroute.arrays import Floats, Ints
-from dualroute.engines.local import Cuts, LocalEngine
+from dualroute.engines.local import GOLDEN, Cuts, LocalEngine
 from dualroute.highs import QuietHighs
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import Box, Tell
@@ -23,7 +23,6 @@ from dualroute.solvers.lagrangian.ascent import Box, Tell
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
 _NEARLY_WHOLE = 0.999
-_GOLDEN = (5**0.5 - 1) / 2
 _FEWEST_BLOCKS, _MOST_BLOCKS = 32, 128
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
 _MASTER_SECONDS = 2.0
@@ -78,7 +77,7 @@ class Mix:
             divided = np.flatnonzero(share.max(axis=1) < _NEARLY_WHOLE)
             if divided.size > few / self.weights.shape[1]:
                 reached = np.cumsum(share[divided], axis=1)
-                point = (np.arange(divided.size) + 0.5) * _GOLDEN % 1.0 * reached[:, -1]
+                point = (np.arange(divided.size) + 0.5) * GOLDEN % 1.0 * reached[:, -1]
                 best[divided] = (reached <= point[:, None]).sum(axis=1)
             found.append(best)
         return np.concatenate(found)
