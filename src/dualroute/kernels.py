@@ -13,8 +13,9 @@ A *swept* pair costs ``objective[i, j] + base[j] + charge[j] * usage[i, j] + rat
 
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
+
+from dualroute.compiled import compiled, inlined
 
 Array: TypeAlias = Any
 
@@ -23,12 +24,8 @@ _STRIP = 64  # queries priced at a time: their costs stay in the first-level cac
 WORDS = 70  # of 32 bits each: every double's bits, and room for carries
 BIAS = 1074
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
-# Inlined where it is called: only there LLVM sees that the costs written overlap no table.
-_inlined = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 
-
-@_inlined
+@inlined
 def _price(
     rows: Array,
     first: int,
@@ -74,7 +71,7 @@ def _price(
                 rows[j, t] += extra[at + t, j]
 
 
-@_inlined
+@inlined
 def _two_least(rows: Array, b: int, least: Array, rival: Array, model: Array) -> None:
     """Write the least and second least of each query's costs, and the model of the least."""
     for t in range(b):
@@ -89,7 +86,7 @@ def _two_least(rows: Array, b: int, least: Array, rival: Array, model: Array) ->
             least[t] = cost if less else held
 
 
-@_compiled
+@compiled
 def _take(
     taken: Array,
     model: Array,
@@ -123,7 +120,7 @@ def _take(
                 taken[model[t], 3] += load[first + t]
 
 
-@_compiled
+@compiled
 def sweep(
     start: int,
     stop: int,
@@ -180,7 +177,7 @@ def sweep(
     return total
 
 
-@_inlined
+@inlined
 def _price_below(
     rows: Array,
     first: int,
@@ -239,7 +236,7 @@ def _price_below(
                 rows[j, t] += extra[at + t, j] - wide_extra[at + t, j]
 
 
-@_compiled
+@compiled
 def sweep_below(
     start: int,
     stop: int,
@@ -288,7 +285,7 @@ def sweep_below(
             low[at + t] = lowest[t]
 
 
-@_compiled
+@compiled
 def sweep_box(
     start: int,
     stop: int,
@@ -431,7 +428,7 @@ def sweep_box(
             _take(spared, origin, first, b, by_query, objective, usage, load)
 
 
-@_compiled
+@compiled
 def number_alike(signature: Array, kind: Array, first: Array, size: Array) -> int:
     """Number equal signatures alike, in order of appearance.
 
@@ -471,7 +468,7 @@ def number_alike(signature: Array, kind: Array, first: Array, size: Array) -> in
     return n_kinds
 
 
-@_compiled
+@compiled
 def deal(kind: Array, count: Array, free: Array, routed: Array) -> None:
     """Route the members of each type in turn, as many on each model as are to be.
 
@@ -493,7 +490,7 @@ def deal(kind: Array, count: Array, free: Array, routed: Array) -> None:
         routed[free[t]] = at[k]
 
 
-@_compiled
+@compiled
 def take_up(
     by_query: bool,
     objective: Array,
@@ -508,7 +505,7 @@ def take_up(
         _take(taken, chosen[first : first + b], first, b, by_query, objective, usage, load)
 
 
-@_compiled
+@compiled
 def _mixed(code: Any, part: Any) -> Any:
     """Mix 64 further bits into a hash (the multiply and xor-shift of splitmix64)."""
     code = (code ^ part) * np.uint64(0xBF58476D1CE4E5B9)
@@ -516,7 +513,7 @@ def _mixed(code: Any, part: Any) -> Any:
     return code ^ (code >> np.uint64(31))
 
 
-@_compiled
+@compiled
 def add_charges(
     start: int,
     stop: int,
@@ -541,7 +538,7 @@ def add_charges(
                     wide_extra[i - start, j] += radius[r] * abs(usage[i, j])
 
 
-@_compiled
+@compiled
 def add_use(start: int, stop: int, usage: Array, pool: Array, chosen: Array, used: Array) -> None:
     """Add to each pool what queries take out of it on their `chosen` models; -1 for none."""
     for i in range(start, stop):
@@ -550,7 +547,7 @@ def add_use(start: int, stop: int, usage: Array, pool: Array, chosen: Array, use
             used[pool[i, j]] += usage[i, j]
 
 
-@_compiled
+@compiled
 def add_exactly(values: Array, pool: Array, words: Array) -> None:
     """Add doubles to one exact sum per pool.
 
@@ -593,7 +590,7 @@ def add_exactly(values: Array, pool: Array, words: Array) -> None:
             words[r, word + 2] += b >> np.int64(32)
 
 
-@_compiled
+@compiled
 def soften(
     start: int,
     stop: int,

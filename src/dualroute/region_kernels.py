@@ -6,15 +6,14 @@ numba. Grids come query by query, or transposed, whichever way they lie in memor
 
 from typing import Any, TypeAlias
 
-import numba
 import numpy as np
+
+from dualroute.compiled import compiled
 
 Array: TypeAlias = Any
 
-_compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
-
-@_compiled
+@compiled
 def add_charge(price: Array, usage: Array, low: Array, size: Array) -> None:
     """Add what one family charges to `low`, and its size to `size`; all of one shape."""
     for a in range(low.shape[0]):
@@ -24,7 +23,7 @@ def add_charge(price: Array, usage: Array, low: Array, size: Array) -> None:
             size[a, b] += abs(charge)
 
 
-@_compiled
+@compiled
 def two_least(
     by_query: bool,
     low: Array,

@@ -13,7 +13,8 @@ which for a routing that keeps every limit is its objective minus the bound.
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit
+
+from dualroute.compiled import compiled, inlined
 
 Floats: TypeAlias = Any
 Ints: TypeAlias = Any
@@ -112,7 +113,7 @@ class Room(NamedTuple):
     best: Ints
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _worth(slack: float, r: int, limits: Limits) -> float:
     worth: float = limits.price[r] * slack
     if slack < 0:
@@ -120,7 +121,7 @@ def _worth(slack: float, r: int, limits: Limits) -> float:
     return worth
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def idle(load: Floats, limits: Limits) -> float:
     """What the slack of all rows costs."""
     total = 0.0
@@ -129,7 +130,7 @@ def idle(load: Floats, limits: Limits) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _kept(load: Floats, limits: Limits) -> bool:
     kept = True
     for r in range(load.size - 1):
@@ -137,7 +138,7 @@ def _kept(load: Floats, limits: Limits) -> bool:
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _put(i: int, c: int, choice: Ints, load: Floats, table: Table) -> None:
     old = choice[i]
     for f in range(table.row.shape[1]):
@@ -146,7 +147,7 @@ def _put(i: int, c: int, choice: Ints, load: Floats, table: Table) -> None:
     choice[i] = c
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _regret(choice: Ints, table: Table) -> float:
     total = 0.0
     for i in range(choice.size):
@@ -154,7 +155,7 @@ def _regret(choice: Ints, table: Table) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _reoptimise(
     queries: Ints,
     allowed: Bools,
@@ -269,7 +270,7 @@ def _reoptimise(
     return best - base, nodes
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _choose(
     everywhere: bool,
     most_places: int,
@@ -334,7 +335,7 @@ def _choose(
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def anneal(
     rounds: int,
     seed: int,
@@ -412,7 +413,7 @@ def anneal(
                     limits.fine[r] = max(0.995 * limits.fine[r], limits.floor[r])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fits(
     i: int, c: int, j: int, d: int, choice: Ints, load: Floats, table: Table, limits: Limits
 ) -> bool:
@@ -432,7 +433,7 @@ def _fits(
     return fits
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def exchange_pairs(
     first: int,
     most_tries: int,
