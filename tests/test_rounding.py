@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualroute import rounding
 from dualroute.formulation import Budget, Capacity, QualityFloor, formulate
 from dualroute.outcomes import Outcomes
 from dualroute.problem import Prices, RoutingProblem, Rows, lagrangian
@@ -199,3 +200,19 @@ def test_units_of_a_limit_do_not_change_the_repair(seed, exponent):
     two = repair(scaled, wish, without_prices(scaled))
     assert (one is None) == (two is None)
     assert one is None or one.tolist() == two.tolist()
+
+
+@given(seed=SEEDS, n=st.integers(1, 30), m=st.integers(1, 5), ties=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_compiled_passes_give_the_same_routings(seed, n, m, ties):
+    problem = random_problem(seed, n, m, ties=ties)
+    wish, prices = drawn(problem, seed)
+    found = []
+    for many in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rounding, "many", lambda _, many=many: many)
+            routed = repair(problem, wish, prices)
+            found.append((routed, None if routed is None else improve(problem, routed)))
+    (compiled, better), (plain, plainly_better) = found
+    assert np.array_equal(compiled, plain)
+    assert np.array_equal(better, plainly_better)

@@ -19,7 +19,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[Any]
 
 _EXACT_INTEGERS = 2.0**53
-_MANY, _MANY_LOADED = 2**16, 2**10  # values whose compiled sum repays importing numba, its call
+_MANY, _MANY_LOADED = 2**16, 2**10  # values that repay importing numba, a call
 
 
 def part_of(grid: NDArray[Any], part: slice | Ints) -> NDArray[Any]:
@@ -63,7 +63,7 @@ def pool_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
 def exact_total(values: Floats) -> Fraction:
     """Sum of finite numbers, without any rounding."""
     values = np.ravel(values).astype(np.float64, copy=False)
-    if _many(values):
+    if many(values.size):
         return _exact_totals(values, np.zeros(values.size, np.int32), 1)[0]
     # What one correctly rounded sum leaves, the next one takes, until nothing is left.
     numbers, total = values.tolist(), Fraction(0)
@@ -76,16 +76,16 @@ def exact_total(values: Floats) -> Fraction:
     return total
 
 
-def _many(values: Floats) -> bool:
-    """Whether a compiled sum is the quicker one; either gives the same digits."""
+def many(values: int) -> bool:
+    """Whether compiled loops over so many values are the quicker ones; digits are the same."""
     loaded = "dualroute.kernels" in sys.modules
-    return values.size >= (_MANY_LOADED if loaded else _MANY)
+    return values >= (_MANY_LOADED if loaded else _MANY)
 
 
 def exact_totals(values: Floats, pool: Ints, n_pools: int) -> list[Fraction]:
     """Sums of finite numbers per pool, without any rounding; entries of pool -1 count nowhere."""
     values = values.astype(np.float64, copy=False)
-    if _many(values):
+    if many(values.size):
         return _exact_totals(values, pool, n_pools)
     return [exact_total(values[pool == r]) for r in range(n_pools)]
 
@@ -109,7 +109,7 @@ def as_float(exact: Fraction) -> float:
 
 def exact_sum(values: Floats) -> float:
     """Sum of an array, correctly rounded, whatever its order (Shewchuk's expansion)."""
-    if _many(values) and np.isfinite(values).all():
+    if many(values.size) and np.isfinite(values).all():
         return as_float(exact_total(values))
     try:
         return math.fsum(values.ravel().tolist())
@@ -135,7 +135,7 @@ def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
         Shape ``(n_pools,)``.
     """
     values = values.astype(np.float64, copy=False)
-    if _many(values) and np.isfinite(values).all():
+    if many(values.size) and np.isfinite(values).all():
         return np.array([as_float(total) for total in _exact_totals(values, pool, n_pools)])
     # Whole numbers (requests, tokens, 0/1 qualities) add up exactly in any order.
     with np.errstate(over="ignore"):

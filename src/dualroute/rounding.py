@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints, entries, part_of
+from dualroute.arrays import Bools, Floats, Ints, entries, many, part_of
 from dualroute.problem import Prices, RoutingProblem, Rows, lagrangian, price_pairs
 from dualroute.solver import Clock
 
@@ -79,13 +79,13 @@ def improve(problem: RoutingProblem, assignment: Ints, clock: Clock = _NO_LIMIT)
     """
     free = without_prices(problem)
     for ceiling in _ceilings(problem):
-        routed = assignment.copy()
+        routed = assignment.astype(np.intp)
         load = problem.use(routed)
         for _ in range(_ROUNDS):
             if clock.expired:
                 break
             moves = _ranked(problem, routed, free, load, ceiling, row=None)
-            if _apply(moves, routed, load, ceiling, problem.row_size, row=None, strict=True) == 0:
+            if _apply(problem, moves, routed, load, ceiling, row=None, strict=True) == 0:
                 break
         if problem.value(routed) < problem.value(assignment) and problem.meets_target(routed):
             return routed
@@ -100,7 +100,7 @@ def _ceilings(problem: RoutingProblem) -> tuple[Floats, Floats]:
 def _unload(
     problem: RoutingProblem, assignment: Ints, prices: Prices, ceiling: Floats, clock: Clock
 ) -> tuple[Ints, Floats]:
-    routed = assignment.copy()
+    routed = assignment.astype(np.intp)
     load = problem.use(routed)
     size = problem.row_size
     stuck: set[int] = set()
@@ -111,10 +111,10 @@ def _unload(
         if row < 0 or broken[row] == 0 or clock.expired:
             break
         moves = _ranked(problem, routed, prices, load, ceiling, row)
-        applied = _apply(moves, routed, load, ceiling, size, row, strict=True)
+        applied = _apply(problem, moves, routed, load, ceiling, row, strict=True)
         if applied == 0:
             moves = _ranked(problem, routed, prices, load, np.full_like(ceiling, np.inf), row)
-            applied = _apply(moves, routed, load, ceiling, size, row, strict=False)
+            applied = _apply(problem, moves, routed, load, ceiling, row, strict=False)
         if applied == 0:
             stuck.add(row)
         else:
@@ -147,26 +147,51 @@ def _ranked(
     if not math.isfinite(excess):
         excess = math.inf
     for block in problem.blocks():
-        priced = price_pairs(problem, prices, block)
-        here = routed[block]
+        best, rank, gain = _best_moves(problem, prices, block, routed, load, ceiling, row, excess)
+        lines = np.flatnonzero(np.isfinite(rank))
+        queries.append(block.start + lines)
+        models.append(best[lines])
+        ranks.append(rank[lines])
+        gains.append(gain[lines])
+    order = np.lexsort((-np.concatenate(gains), np.concatenate(ranks)))
+    return _moves(problem, routed, np.concatenate(queries)[order], np.concatenate(models)[order])
+
+
+def _best_moves(
+    problem: RoutingProblem,
+    prices: Prices,
+    block: slice,
+    routed: Ints,
+    load: Floats,
+    ceiling: Floats,
+    row: int | None,
+    excess: float,
+) -> tuple[Ints, Floats, Floats]:
+    """Each query's best move, its rank and what it takes off the row; no move has rank inf."""
+    priced = price_pairs(problem, prices, block)
+    here = routed[block]
+    lines = np.arange(here.size)
+    fits, taken_off = _effects(problem, block, here, load, ceiling, row)
+    fits &= np.isfinite(priced)
+    if many(problem.objective.size):
+        from dualroute import rounding_kernels
+
+        best, least = np.empty(here.size, np.intp), np.empty(here.size)
+        rounding_kernels.best_moves(
+            priced, here, fits, taken_off, row is not None, excess, best, least
+        )
+        return best, least, taken_off[lines, best]
+    with np.errstate(divide="ignore", invalid="ignore"):
         cost = priced - np.take_along_axis(priced, here[:, None], axis=1)
-        fits, taken_off = _effects(problem, block, here, load, ceiling, row)
         if row is None:
             rank = np.where(fits & (cost < 0), cost, np.inf)
         else:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                per_unit = np.maximum(cost, 0.0) / np.minimum(taken_off, excess)
+            per_unit = np.maximum(cost, 0.0) / np.minimum(taken_off, excess)
             rank = np.where(fits & (taken_off > 0), per_unit, np.inf)
-        # Of moves that rank alike, the one that takes most off.
-        least = rank == rank.min(axis=1, keepdims=True)
-        best = np.where(least, -taken_off, np.inf).argmin(axis=1)
-        lines = np.flatnonzero(np.isfinite(rank[np.arange(best.size), best]))
-        queries.append(block.start + lines)
-        models.append(best[lines])
-        ranks.append(rank[lines, best[lines]])
-        gains.append(taken_off[lines, best[lines]])
-    order = np.lexsort((-np.concatenate(gains), np.concatenate(ranks)))
-    return _moves(problem, routed, np.concatenate(queries)[order], np.concatenate(models)[order])
+    # Of moves that rank alike, the one that takes most off.
+    least = rank == rank.min(axis=1, keepdims=True)
+    best = np.where(least, -taken_off, np.inf).argmin(axis=1)
+    return best, rank[lines, best], taken_off[lines, best]
 
 
 def _effects(
@@ -185,8 +210,22 @@ def _effects(
     padded_load, padded_ceiling = np.append(load, -np.inf), np.append(ceiling, np.inf)
     for rows, offset in _offsets(problem):
         usage = np.broadcast_to(rows.signed(part_of(rows.usage, block)), (b, m))
-        pool = np.broadcast_to(part_of(rows.pool, block), (b, m))
-        index = np.where(pool >= 0, pool + offset, load.size)
+        pool = part_of(rows.pool, block)
+        index = np.broadcast_to(np.where(pool >= 0, pool + offset, load.size), (b, m))
+        if many(problem.objective.size):
+            from dualroute import rounding_kernels
+
+            rounding_kernels.add_effects(
+                np.ascontiguousarray(usage, np.float64),
+                np.ascontiguousarray(index),
+                here,
+                padded_load,
+                padded_ceiling,
+                -1 if row is None else row,
+                fits,
+                taken_off,
+            )
+            continue
         use_old, row_old = usage[lines, here[:, None]], index[lines, here[:, None]]
         same = index == row_old
         change = usage - np.where(same, use_old, 0.0)
@@ -224,11 +263,11 @@ def _moves(problem: RoutingProblem, routed: Ints, query: Ints, model: Ints) -> _
 
 
 def _apply(
+    problem: RoutingProblem,
     moves: _Moves,
     routed: Ints,
     load: Floats,
     ceiling: Floats,
-    size: Floats,
     row: int | None,
     *,
     strict: bool,
@@ -238,9 +277,42 @@ def _apply(
     Strict: a move may not raise a load above its ceiling. Otherwise it may, as long as the sum
     of excesses, each relative to the row's size, shrinks.
     """
-    loads = [*load.tolist(), 0.0]
-    ceilings = [*ceiling.tolist(), math.inf]
-    sizes = [*size.tolist(), 1.0]
+    loads, ceilings = np.append(load, 0.0), np.append(ceiling, np.inf)
+    sizes = np.append(problem.row_size, 1.0)
+    if many(problem.objective.size):
+        from dualroute import rounding_kernels
+
+        applied: int = rounding_kernels.apply_moves(
+            moves.query,
+            moves.model,
+            moves.row_old,
+            moves.use_old,
+            moves.row_new,
+            moves.use_new,
+            routed,
+            loads,
+            ceilings,
+            sizes,
+            -1 if row is None else row,
+            strict,
+        )
+    else:
+        applied = _applied(moves, routed, loads, ceilings, sizes, row, strict=strict)
+    load[:] = loads[:-1]
+    return applied
+
+
+def _applied(
+    moves: _Moves,
+    routed: Ints,
+    load: Floats,
+    ceiling: Floats,
+    size: Floats,
+    row: int | None,
+    *,
+    strict: bool,
+) -> int:
+    loads, ceilings, sizes = load.tolist(), ceiling.tolist(), size.tolist()
     families = range(moves.row_old.shape[0])
     columns = [a.tolist() for a in (moves.row_old, moves.use_old, moves.row_new, moves.use_new)]
     applied = 0
@@ -261,7 +333,7 @@ def _apply(
                 loads[r] += d
             routed[moves.query[t]] = moves.model[t]
             applied += 1
-    load[:] = loads[:-1]
+    load[:] = loads
     return applied
 
 

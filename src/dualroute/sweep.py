@@ -7,6 +7,7 @@ dense family and one family per query ride along in the same loop, and whatever 
 (pools that depend on the query) is added by a loop of its own.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums, r
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 
 COMPILED_PAIRS = 2**16  # from this size on, importing numba repays itself within one solve
-_CHUNK = 2**14
+_CHUNK, _SMALL_CHUNK = 2**14, 2**11
+_CHUNKS = 8  # of a pass at least, so that threads have something to share
 _EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
 _HAIR = 1e-15  # of two costs: what rounding may move their difference by
 _NO_VECTOR, _NO_GRID = np.empty(0), np.empty((0, 0))
@@ -172,7 +174,8 @@ class Sweeper:
     def edges(self) -> Ints:
         """Where the chunks of a pass begin and end; they depend on the problem alone."""
         n = self.problem.n_queries
-        size = _EXTRA_CHUNK if self._other or not self.compiled else _CHUNK
+        largest = _EXTRA_CHUNK if self._other or not self.compiled else _CHUNK
+        size = min(max(math.ceil(n / _CHUNKS), _SMALL_CHUNK), largest)
         return np.append(np.arange(0, n, size), n)
 
     def sweep(

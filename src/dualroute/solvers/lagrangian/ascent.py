@@ -18,10 +18,13 @@ from dualroute.solver import Clock
 
 Tell: TypeAlias = Callable[[Floats, float], None]
 
-HOTTEST, COLDEST = 0.2, 1e-5
+HOTTEST, COLDEST = 0.2, 1e-8
+_FINE = 1e-5  # from this temperature on, near-ties should become fewer with it
 _COOLING = 0.2
 _STEPS_PER_TEMPERATURE = 6
 _HALVINGS = 8
+_ENOUGH = 30  # near-ties per row: from fewer a Hessian is noise, and from there others take over
+_TIES = 0.7  # part of the near-ties that cooling leaves where they are ties, and not neighbours
 _PATIENCE = 0.1  # of what softening gives up: a step that promises less is not made
 
 
@@ -63,8 +66,6 @@ class Ascent:
         That value, scaled; ``-inf`` if no full pass was made.
     gradient
         The smoothed Lagrangian's there, shape ``(K,)``.
-    tied
-        Part of the queries that felt the smoothing at the last temperature.
     passes
         Full-table equivalents spent.
     """
@@ -72,7 +73,6 @@ class Ascent:
     scaled: Floats
     value: float
     gradient: Floats
-    tied: float
     passes: float
 
 
@@ -93,7 +93,8 @@ def ascend(
     start
         Scaled prices to begin with, shape ``(K,)``.
     hottest, coldest
-        First and last temperature, relative to a mean query's cost.
+        First temperature, and the last at most, relative to a mean query's cost. The ascent ends
+        sooner where too few queries feel the next, or where cooling does not make them fewer.
     box
         Where prices may go; anywhere from zero up if not given.
     tell
@@ -101,7 +102,7 @@ def ascend(
     """
     box = box or Box.up_to(np.inf, start.size)
     scaled, temperature, passes = box.clip(start), hottest, 0
-    best, best_value, gradient, tied = scaled, -np.inf, np.zeros_like(scaled), 0.0
+    best, best_value, gradient, near = scaled, -np.inf, np.zeros_like(scaled), np.inf
     while temperature >= coldest and not clock.expired:
         here = engine.evaluate(scaled, temperature)
         passes += 1
@@ -134,9 +135,12 @@ def ascend(
             best, best_value, gradient = scaled, here.value, here.gradient
             if tell is not None:
                 tell(best, best_value)
-        tied = here.near_ties / engine.problem.n_queries
+        near, before = here.near_ties, near
+        few = near < min(_ENOUGH / _COOLING * start.size, 0.5 * engine.problem.n_queries)
+        if few or (temperature < _FINE and near > _TIES * before):
+            break
         temperature *= _COOLING
-    return Ascent(best, best_value, gradient, tied, float(passes))
+    return Ascent(best, best_value, gradient, float(passes))
 
 
 def newton_step(here: Evaluation, scaled: Floats, box: Box) -> Floats:

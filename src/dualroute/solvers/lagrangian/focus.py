@@ -17,7 +17,6 @@ from dualroute.engines.local import LocalEngine, Part, Types
 from dualroute.problem import Prices
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import (
-    COLDEST,
     Ascent,
     Box,
     Tell,
@@ -35,6 +34,7 @@ _NEARLY_BINDING = 0.05
 _SAMPLING = 0.03
 _TYPICAL = 1e-2
 _OWN_MOVE, _ALL_MOVE = 0.15, 0.1  # parts of a Newton step that prices may still be off by
+_COOL = 1e-5  # the temperature of the one pass over the whole
 _WARM = 1e-2  # the temperature from which good prices are bettered
 
 Told = Callable[[Prices, float], None]
@@ -179,7 +179,7 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
         typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
         return counted(everything, unsure) if engine.sweeper.signs else everything
-    temperature = max(30.0 / n, COLDEST)
+    temperature = max(30.0 / n, _COOL)
     here = engine.evaluate(start, temperature)
     everything.tell(told)(start, here.value)
     step = newton_step(here, start, everything.box)
