@@ -174,3 +174,22 @@ def test_the_compiled_softening_is_the_plain_one(seed, heat):
     assert here.near_ties == there.near_ties
     for name in ("value", "smoothed", "gradient", "hessian"):
         np.testing.assert_allclose(getattr(here, name), getattr(there, name), rtol=1e-9, atol=1e-9)
+
+
+@given(seed=SEEDS, compiled=st.booleans(), step=st.sampled_from([0.0, 0.003, 0.1]))
+@settings(max_examples=60, deadline=None)
+def test_a_survey_leaves_the_part_that_a_look_at_every_query_leaves(seed, compiled, step):
+    problem, prices = mixed_problem(seed)
+    engine = LocalEngine(problem, compiled=compiled)
+    draw = np.random.default_rng(seed)
+    here, survey = engine.survey(engine.scaled(prices), 0.01)
+    assert here.value == engine.evaluate(engine.scaled(prices), 0.01).value
+    centre = prices.vector * (1 + step * draw.uniform(-1, 1, problem.n_rows))
+    scaled = engine.scaled(Prices.of(problem, centre))
+    radius = 0.01 * draw.random(problem.n_rows) * scaled
+    margin = 0.001 * draw.choice([0.0, 1.0])
+    near, every = (each.part(scaled, radius, margin) for each in (survey, engine))
+    assert (near.free == every.free).all()
+    assert (near.settled == every.settled).all()
+    assert near.cost == pytest.approx(every.cost)
+    np.testing.assert_allclose(near.problem.limit, every.problem.limit, atol=1e-10)

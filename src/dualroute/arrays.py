@@ -27,6 +27,15 @@ def part_of(grid: NDArray[Any], part: slice | Ints) -> NDArray[Any]:
     return grid if grid.shape[0] == 1 else grid[part]
 
 
+def gathered(grid: NDArray[Any], queries: Ints) -> NDArray[Any]:
+    """A copy of some rows of a grid, in its order; of one row for every query, the grid itself."""
+    if grid.shape[0] == 1:
+        return grid
+    if grid.flags.c_contiguous:
+        return np.take(grid, queries, axis=0)
+    return np.take(grid.T, queries, axis=1).T if grid.flags.f_contiguous else grid[queries]
+
+
 def entries(grid: NDArray[Any], queries: Ints, models: Ints) -> NDArray[Any]:
     """Entries ``(queries[k], models[k])`` of a grid, shape ``(k,)``."""
     n, m = grid.shape

@@ -4,9 +4,11 @@ The solver's seam: it sends ``K`` prices and gets back ``K``-vectors, ``K x K`` 
 counts, whatever holds the table. The passes themselves are `dualroute.sweep`'s.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,6 +18,8 @@ from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 from dualroute.sweep import BoxChunk, Chunk, Sweeper, in_play, total, used_by
 
 GOLDEN = (5**0.5 - 1) / 2
+_PIECE = 2**15  # queries of a part that are copied at a time
+_MOST_NEAR = 0.5  # part of the queries, above which all may as well be looked at
 _NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 
 
@@ -198,9 +202,6 @@ class LocalEngine:
     def evaluate(self, scaled: Floats, temperature: float) -> Evaluation:
         """One pass: value, and value, gradient and Hessian of the smoothed Lagrangian.
 
-        Only queries whose two cheapest models are within a few dozen heats of each other feel
-        the smoothing; the others count as they stand.
-
         Parameters
         ----------
         scaled
@@ -208,11 +209,40 @@ class LocalEngine:
         temperature
             Of the softmin, relative to a mean query's cost; above 0.
         """
+        return self._evaluated(scaled, temperature, lambda chunk: None)
+
+    def survey(self, scaled: Floats, temperature: float) -> tuple[Evaluation, "Survey"]:
+        """What `evaluate` gives, and what the same pass saw of every query."""
+        n = self.problem.n_queries
+        lead, chosen = np.empty(n, np.float32), np.empty(n, np.int32)
+        seen = []
+
+        def keep(chunk: Chunk) -> None:
+            part = slice(chunk.start, chunk.stop)
+            with np.errstate(over="ignore"):
+                lead[part] = chunk.second - chunk.best
+            chosen[part] = chunk.chosen
+            seen.append((chunk.start, chunk.cost, chunk.use))
+
+        here = self._evaluated(scaled, temperature, keep)
+        seen.sort(key=itemgetter(0))
+        cost, use = sum(part[1] for part in seen), total([part[2] for part in seen])
+        return here, Survey(self, self.prices(scaled), lead, chosen, cost, use)
+
+    def _evaluated(
+        self, scaled: Floats, temperature: float, keep: Callable[[Chunk], None]
+    ) -> Evaluation:
+        """What `evaluate` gives; `keep` sees every chunk on the way, on any thread.
+
+        Only queries whose two cheapest models are within a few dozen heats of each other feel
+        the smoothing; the others count as they stand.
+        """
         problem, prices = self.problem, self.prices(scaled)
         heat = temperature / (self.value_scale * problem.n_queries)
         soften = self._softener(prices, heat)
 
         def visit(chunk: Chunk) -> tuple[float, float, Floats, Floats, int]:
+            keep(chunk)
             log_mass, moved, curved, near = soften(chunk)
             return chunk.value, -heat * log_mass, chunk.use + moved, curved, near
 
@@ -279,18 +309,10 @@ class LocalEngine:
         margin
             In objective units.
         """
-        problem = self.problem
-        settled = np.empty(problem.n_queries, np.int32)
+        return self._part(self.prices(scaled), self._spread_of(radius), margin)
 
-        def visit(chunk: BoxChunk) -> tuple[Ints, float, Floats]:
-            settled[chunk.start : chunk.stop] = chunk.chosen
-            return chunk.start + np.flatnonzero(~chunk.settled), chunk.cost, chunk.use
-
-        parts = self.sweeper.sweep_box(self.prices(scaled), self._spread_of(radius), margin, visit)
-        free = np.concatenate([part[0] for part in parts])
-        used = total([part[2] for part in parts])
-        left = problem.take(free, problem.limit - used) if free.size else problem
-        return Part(left, free, settled, float(sum(part[1] for part in parts)))
+    def _part(self, prices: Prices, spread: Floats, margin: float) -> Part:
+        return _part_of(self.problem, *_settled(self.sweeper, prices, spread, margin))
 
     def types(self, scaled: Floats, radius: Floats) -> Types:
         """The same without a margin, equal free queries merged; needs `Sweeper.signs`.
@@ -424,3 +446,83 @@ class LocalEngine:
         mean = draw @ use
         spread: Floats = (second - mean.T @ mean).toarray()
         return spread
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """What one pass saw of every query, so that the next need not look at all of them again.
+
+    Attributes
+    ----------
+    engine
+        Over all queries.
+    prices
+        Of the pass, in the problem's own units.
+    lead
+        How much dearer the second cheapest model is, shape ``(n,)``, to 24 bits.
+    chosen
+        The cheapest model, shape ``(n,)``.
+    cost, use
+        Objective, and use of every row ``(K,)``, of all queries on that.
+    """
+
+    engine: LocalEngine
+    prices: Prices
+    lead: Floats
+    chosen: Ints
+    cost: float
+    use: Floats
+
+    def part(self, scaled: Floats, radius: Floats, margin: float) -> Part:
+        """What `LocalEngine.part` gives; only queries that the box might change are looked at.
+
+        On the way from the prices of the pass to any in the box, the costs of two models of a
+        query part by no more than `_parting` tells.
+        """
+        engine, problem = self.engine, self.engine.problem
+        prices, spread = engine.prices(scaled), engine._spread_of(radius)
+        moved = np.abs(prices.vector - self.prices.vector) + spread
+        near = np.flatnonzero(self.lead <= 1.000001 * (margin + _parting(problem, moved)))
+        if near.size == 0 or near.size > _MOST_NEAR * self.lead.size:
+            return engine._part(prices, spread, margin)
+        settled, free = self.chosen.copy(), []
+        cost, used = self.cost, self.use
+        for queries in np.array_split(near, math.ceil(near.size / _PIECE)):
+            sweeper = Sweeper(problem.take(queries), engine.threads, engine.sweeper.compiled)
+            cost_then, used_then = sweeper.use_of(self.chosen[queries])
+            left, settled[queries], cost_now, used_now = _settled(sweeper, prices, spread, margin)
+            free.append(queries[left])
+            cost, used = cost - cost_then + cost_now, used - used_then + used_now
+        return _part_of(problem, np.concatenate(free), settled, cost, used)
+
+
+def _settled(
+    sweeper: Sweeper, prices: Prices, spread: Floats, margin: float
+) -> tuple[Ints, Ints, float, Floats]:
+    """Which queries a box leaves free, all models at its centre; cost and use of the others."""
+    chosen = np.empty(sweeper.problem.n_queries, np.int32)
+
+    def visit(chunk: BoxChunk) -> tuple[Ints, float, Floats]:
+        chosen[chunk.start : chunk.stop] = chunk.chosen
+        return chunk.start + np.flatnonzero(~chunk.settled), chunk.cost, chunk.use
+
+    parts = sweeper.sweep_box(prices, spread, margin, visit)
+    free = np.concatenate([part[0] for part in parts])
+    return free, chosen, float(sum(part[1] for part in parts)), total([part[2] for part in parts])
+
+
+def _part_of(problem: RoutingProblem, free: Ints, settled: Ints, cost: float, used: Floats) -> Part:
+    """The part that is left by queries of this cost and use."""
+    left = problem.take(free, problem.limit - used) if free.size else problem
+    return Part(left, free, settled, cost)
+
+
+def _parting(problem: RoutingProblem, moved: Floats) -> float:
+    """The most by which prices that move so far move two models of a query apart."""
+    most = 0.0
+    for rows, each in zip(problem.rows, problem.split(moved), strict=True):
+        if np.ptp(rows.pool) == 0:
+            most += float(each.max()) * (rows.largest - rows.smallest)
+        else:
+            most += float(np.sort(each)[-2:].sum()) * max(rows.largest, -rows.smallest)
+    return most

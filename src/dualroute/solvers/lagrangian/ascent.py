@@ -23,9 +23,9 @@ _FINE = 1e-5  # from this temperature on, near-ties should become fewer with it
 _COOLING = 0.2
 _STEPS_PER_TEMPERATURE = 6
 _HALVINGS = 8
-_ENOUGH = 30  # near-ties per row: from fewer a Hessian is noise, and from there others take over
+_ENOUGH = 60  # near-ties per row: with fewer a Hessian is noise, and others take over
 _TIES = 0.7  # part of the near-ties that cooling leaves where they are ties, and not neighbours
-_PATIENCE = 0.1  # of what softening gives up: a step that promises less is not made
+_PATIENCE = 0.01  # of what softening gives up: a step that promises less is not made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +66,8 @@ class Ascent:
         That value, scaled; ``-inf`` if no full pass was made.
     gradient
         The smoothed Lagrangian's there, shape ``(K,)``.
+    near_ties
+        How many queries felt the smoothing in the end.
     passes
         Full-table equivalents spent.
     """
@@ -73,6 +75,7 @@ class Ascent:
     scaled: Floats
     value: float
     gradient: Floats
+    near_ties: int
     passes: float
 
 
@@ -102,7 +105,8 @@ def ascend(
     """
     box = box or Box.up_to(np.inf, start.size)
     scaled, temperature, passes = box.clip(start), hottest, 0
-    best, best_value, gradient, near = scaled, -np.inf, np.zeros_like(scaled), np.inf
+    best, best_value, gradient = scaled, -np.inf, np.zeros_like(scaled)
+    near, enough = engine.problem.n_queries, _ENOUGH * start.size
     while temperature >= coldest and not clock.expired:
         here = engine.evaluate(scaled, temperature)
         passes += 1
@@ -136,11 +140,15 @@ def ascend(
             if tell is not None:
                 tell(best, best_value)
         near, before = here.near_ties, near
-        few = near < min(_ENOUGH / _COOLING * start.size, 0.5 * engine.problem.n_queries)
-        if few or (temperature < _FINE and near > _TIES * before):
+        if temperature < _FINE and near > _TIES * before:
             break
-        temperature *= _COOLING
-    return Ascent(best, best_value, gradient, float(passes))
+        if near > 0.5 * engine.problem.n_queries:
+            temperature *= _COOLING
+        elif near > 1.5 * enough:
+            temperature *= max(_COOLING, enough / near)
+        else:
+            break
+    return Ascent(best, best_value, gradient, near, float(passes))
 
 
 def newton_step(here: Evaluation, scaled: Floats, box: Box) -> Floats:

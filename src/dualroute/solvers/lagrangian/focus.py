@@ -34,7 +34,8 @@ _NEARLY_BINDING = 0.05
 _SAMPLING = 0.03
 _TYPICAL = 1e-2
 _OWN_MOVE, _ALL_MOVE = 0.15, 0.1  # parts of a Newton step that prices may still be off by
-_COOL = 1e-5  # the temperature of the one pass over the whole
+_COOL = 1e-5  # the least temperature of the one pass over the whole
+_COOLER = 0.2  # of it, where the queries that are left are climbed on
 _WARM = 1e-2  # the temperature from which good prices are bettered
 
 Told = Callable[[Prices, float], None]
@@ -180,7 +181,7 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
         return counted(everything, unsure) if engine.sweeper.signs else everything
     temperature = max(30.0 / n, _COOL)
-    here = engine.evaluate(start, temperature)
+    here, survey = engine.survey(start, temperature)
     everything.tell(told)(start, here.value)
     step = newton_step(here, start, everything.box)
     centre = np.maximum(start + step, 0.0)
@@ -188,14 +189,14 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
     passes = 1.0
     margin = _MARGIN / (engine.value_scale * n)
     for _ in range(_MOVES):
-        part = engine.part(centre, radius, margin)
+        part = survey.part(centre, radius, margin)
         passes += 1.0
         if not 0 < part.free.size < _MOST_FREE * n or clock.expired:
             break
         inner = engine.over(part.problem)
         box = _box(engine, inner, centre, radius)
         place = Focus(inner, part, inner.scaled(engine.prices(centre)), box, margin, passes)
-        place, gradient = _climbed(place, temperature, clock, told)
+        place, gradient = _climbed(place, _COOLER * temperature, clock, told)
         edge = box.edge(place.scaled, gradient)
         if not edge.any() or clock.expired:
             return place
@@ -242,22 +243,6 @@ def _climbed(place: Focus, hottest: float, clock: Clock, told: Told) -> tuple[Fo
     share = 1.0 if place.part is None else place.part.free.size / place.part.settled.size
     passes = place.passes + share * climbed.passes
     return replace(place, scaled=climbed.scaled, passes=passes), climbed.gradient
-
-
-def _sampled_radius(sampled: Sampled) -> Floats:
-    """How far prices from the last sample may be off, by how far it moved those of the one before.
-
-    That one was ten times smaller, so its error is some three times that of the last. Part of
-    it is what each price moved, and part, by its size, what all moved.
-    """
-    priced = sampled.scaled > 0
-    if not priced.any():
-        return np.full_like(sampled.scaled, 1e-3)
-    relative = float(np.median(sampled.moved[priced] / sampled.scaled[priced]))
-    typical = float(np.median(sampled.scaled[priced]))
-    sizes = np.where(priced, sampled.scaled, typical)
-    radius: Floats = _OWN_MOVE * sampled.moved + _ALL_MOVE * max(relative, 1e-3) * sizes
-    return radius
 
 
 def _first_radius(step: Floats, centre: Floats, gradient: Floats) -> Floats:

@@ -15,7 +15,7 @@ from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import HOTTEST, Box, ascend
 from dualroute.solvers.lagrangian.polish import polish
 
-_FIRST_LEVEL, _LAST_LEVEL, _GROWTH = 2_000, 20_000, 10
+_LEVELS = (2_000, 15_000, 60_000)
 _LARGEST_PRICE = 1e2
 _RADIUS = 0.2  # of the largest price: the first trust region of a polish
 _CLOSE_ENOUGH = 1e-5
@@ -46,7 +46,7 @@ class Sampled:
 
 
 def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
-    """Climb on samples of 2,000 and 20,000 queries.
+    """Climb on samples of 2,000, 15,000 and 60,000 queries.
 
     Parameters
     ----------
@@ -58,13 +58,16 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
     n = engine.problem.n_queries
     passes, temperature, scaled, tied = 0.0, HOTTEST, start, 0.0
     moved = np.zeros_like(start)
-    size = _FIRST_LEVEL
-    while size * 4 < n and size <= _LAST_LEVEL and not clock.expired:
+    for size in _LEVELS:
+        if size * 4 >= n or clock.expired:
+            break
         sample = engine.sample(size, seed)
         if tied <= TIED:
             level = ascend(sample, scaled, hottest=temperature, coldest=1 / size, clock=clock)
             at, spent = level.scaled, level.passes
-            tied = sample.evaluate(at, _TELLING).near_ties / size
+            tied = level.near_ties / size
+            if tied > TIED:
+                tied = sample.evaluate(at, _TELLING).near_ties / size
         else:
             at, spent = _polished(sample, sample.scaled(engine.prices(scaled)), clock)
         # A sample measures rows and objective by itself; prices go from one to the other.
@@ -72,7 +75,6 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
         moved, scaled = np.abs(reached - scaled), reached
         passes += (spent + 1) * size / n
         temperature = 4 / size  # ties finer than a sample resolves are left to the next
-        size *= _GROWTH
     return Sampled(scaled, moved, tied, passes)
 
 
@@ -94,8 +96,8 @@ def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> tuple[Floats,
 def trust(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
     """Prices from elsewhere, in place of an ascent on samples; one sample tells of ties."""
     n = engine.problem.n_queries
-    if n < 4 * _FIRST_LEVEL or clock.expired:
+    if n < 4 * _LEVELS[0] or clock.expired:
         return Sampled(start, 0.1 * start, 0.0, 0.0)
-    sample = engine.sample(_FIRST_LEVEL, seed)
+    sample = engine.sample(_LEVELS[0], seed)
     here = sample.evaluate(sample.scaled(engine.prices(start)), _TELLING)
-    return Sampled(start, 0.02 * start, here.near_ties / _FIRST_LEVEL, _FIRST_LEVEL / n)
+    return Sampled(start, 0.02 * start, here.near_ties / _LEVELS[0], _LEVELS[0] / n)
