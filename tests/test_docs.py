@@ -184,7 +184,7 @@ def test_examples_run(example, tmp_path):
         timeout=120,
         check=False,
     )
-    if example.name == "real_tables.py":  # its tables are not part of the repository
+    if "DUALROUTE_DATA" in example.read_text("utf-8"):  # its tables are not part of the repository
         assert done.returncode == 1
         assert "DUALROUTE_DATA" in done.stderr
     else:
