@@ -24,8 +24,10 @@ from strategies import (
 
 from dualroute.certificate import broken_limits, certify, gap_parts
 from dualroute.errors import ProblemError
+from dualroute.instances import tie_heavy
 from dualroute.problem import Prices, RoutingProblem, Rows, lagrangian
-from dualroute.solver import Solution, Status, Termination
+from dualroute.solver import Solution, SolveOptions, Status, Termination
+from dualroute.solvers.lagrangian import Lagrangian
 
 ONE = np.ones((1, 1))
 EACH = np.array([[0, 1]], np.int32)
@@ -477,3 +479,11 @@ def test_nothing_to_pay_is_proved_optimal():
     certificate = certify(RoutingProblem(np.zeros((3, 2))), claim([0, 1, 0], Prices(())))
     assert certificate.objective == certificate.bound == 0
     assert certificate.proved_optimal
+
+
+def test_threads_change_no_digit_of_a_certificate():
+    problem = tie_heavy(20_000, 5, seed=2).problem
+    claim = Lagrangian().solve(problem, SolveOptions(mip_rel_gap=1e-4))
+    one, two = (certify(problem, claim, threads=threads) for threads in (1, 2))
+    assert one.bound == two.bound > 0
+    assert (one.value, one.regret, one.verdict) == (two.value, two.regret, two.verdict)

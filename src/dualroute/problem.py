@@ -307,8 +307,11 @@ class RoutingProblem:
 
     def split(self, vector: Floats) -> tuple[Floats, ...]:
         """A vector ``(K,)`` as one array per family."""
-        ends = np.cumsum([rows.n_pools for rows in self.rows], dtype=int)[:-1]
-        return tuple(np.split(vector, ends)) if self.rows else ()
+        parts, start = [], 0
+        for rows in self.rows:
+            parts.append(vector[start : start + rows.n_pools])
+            start += rows.n_pools
+        return tuple(parts)
 
     def blocks(self) -> Iterator[slice]:
         """Slices over the queries, in order, small enough that a pass stays in cache."""

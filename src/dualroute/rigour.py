@@ -27,7 +27,7 @@ def rounding(prices: Prices) -> tuple[float, float]:
     return 2.0 * (charged + 3) * _UNIT_ROUNDOFF, float(np.finfo(np.float64).tiny)
 
 
-def cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
+def cheapest_total(problem: RoutingProblem, prices: Prices, threads: int = 1) -> Fraction | None:
     r"""A number never above the exact :math:`\sum_i \min_j (f_{ij} + \sum_k p_k u_{kij})`.
 
     A sum of ``t`` terms, ``t - 1`` of them rounded products, is wrong by at most
@@ -50,7 +50,7 @@ def cheapest_total(problem: RoutingProblem, prices: Prices) -> Fraction | None:
         cheapest = low - least
         return exact_total(cheapest) if np.isfinite(cheapest).all() else None
 
-    sweeper = Sweeper(problem)
+    sweeper = Sweeper(problem, threads)
     parts = sweeper.sweep_below(prices, error * prices.vector, error, visit)
     found = [part for part in parts if part is not None]
     return sum(found, Fraction(0)) if len(found) == len(parts) else None

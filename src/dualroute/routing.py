@@ -511,7 +511,8 @@ def _planned(
 ) -> Plan:
     """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
     claim, bound_by = explained(problem, claim, options)
-    return Plan(outcomes, problem, claim, certify(problem, claim), bound_by)
+    certificate = certify(problem, claim, threads=options.threads)
+    return Plan(outcomes, problem, claim, certificate, bound_by)
 
 
 def _finite(number: float) -> float | None:
