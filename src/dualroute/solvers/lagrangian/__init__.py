@@ -131,7 +131,7 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
         for _ in range(_RECOUNTS):
             if place.types is None:
                 break
-            polished, inside = _polish_in_box(held, place, 0.15)
+            polished, inside = _polish_in_box(held, place, 0.05)
             everything = held.everything(place)
             if inside:
                 return everything, place.types.spread(polished.mix.every_share())
@@ -141,18 +141,18 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
             width = place.engine.prices(0.5 * (box.high - box.low) * np.where(edge, 4.0, 1.0))
             place = counted(everything, everything.engine.scaled(width))
         if place.part is not None:
-            polished, inside = _polish_in_box(held, place, 0.05)
+            polished, inside = _polish_in_box(held, place, 0.015)
             if inside or polished.late:
                 return place.at(polished.scaled), polished.mix.votes(
                     _FEW_DIVIDED * held.problem.n_rows
                 )
         place = held.everything(place)
         k = held.problem.n_rows
-        polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.1)
+        polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.03)
         solved = polished.exact and (polished.scaled < _ORDINARY_PRICE).all()
         # Prices that run away: the limits contradict each other, or nearly so.
         if not (solved or polished.late or held.find_ray()):
-            polished = held.polish(place, Box.up_to(_LARGEST_PRICE, k), 0.1)
+            polished = held.polish(place, Box.up_to(_LARGEST_PRICE, k), 0.03)
         return place.at(polished.scaled), polished.mix.votes(_FEW_DIVIDED * held.problem.n_rows)
 
 

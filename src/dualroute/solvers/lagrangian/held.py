@@ -10,6 +10,7 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine
+from dualroute.exchange import Exchange
 from dualroute.lattice import least_step
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.proof import Proof, rooted
@@ -21,6 +22,7 @@ from dualroute.solvers.lagrangian.polish import Polished, polish
 
 _EXACT = 1e-12
 OPTIMAL = 1e-9
+_FRUITLESS, _EXCHANGES = 2, 2  # calls of a short local search: in vain, and at a time
 _ROUNDED = 4_000  # queries that are enough to round with, where there are many more
 
 
@@ -197,9 +199,24 @@ class Held:
                 routed = repair(problem, own, self.prices, self.clock)
                 if routed is not None:
                     self.offer(near, routed, "rounding")
-                    self.offer(near, improve(problem, routed, self.clock), "rounding")
+                    routed = improve(problem, routed, self.clock)
+                    self.offer(near, routed, "rounding")
+                if near.engine.sweeper.compiled:
+                    self._exchange(near, own if routed is None else routed)
                 if near is place:
                     break
+
+    def _exchange(self, near: Focus, start: Ints) -> None:
+        """A short local search, for what no single move mends: swaps, and chains of moves."""
+        if self.closed or self.clock.expired:
+            return
+        search = Exchange(near.engine.problem, self.prices, start, self.options.seed)
+        fruitless = 0
+        while fruitless < _FRUITLESS and not (self.closed or self.clock.expired):
+            fruitless += 1
+            if search.advance(self.clock, _EXCHANGES) and search.best is not None:
+                self.offer(near, search.best, "rounding")
+                fruitless = 0
 
     def core(self, place: Focus) -> Focus:
         """Where every pair of a better routing is among the free queries.

@@ -3,7 +3,8 @@
 The queries are split into blocks; every pass adds one supporting plane per block to a small
 master LP over (prices, block values), solved in HiGHS inside a box around the best prices that
 grows on ascent and shrinks otherwise (the disaggregated bundle method in the infinity norm;
-Kelley 1960, doi:10.1137/0108053; Marsten, Hogan & Blankenship 1975, doi:10.1287/opre.23.3.389).
+Kelley 1960, doi:10.1137/0108053; Marsten, Hogan & Blankenship 1975, doi:10.1287/opre.23.3.389;
+the radius by the rule of Linderoth & Wright 2001, arXiv math/0106151).
 The master's value with an inactive box is an upper bound on the dual: when it meets the best
 value, primal and dual agree, and the master's own duals mix the planes into a fractional routing.
 """
@@ -26,6 +27,8 @@ _NEARLY_WHOLE = 0.999
 _FEWEST_BLOCKS, _MOST_BLOCKS = 32, 128
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
 _MASTER_SECONDS = 2.0
+_SERIOUS = 0.05  # part of the promise that a step is to gain
+_BAD, _MOST_NULLS = 3.0, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +162,7 @@ def polish(
     master = _Master(engine.limit, edges.size - 1)
     kept: list[Cuts] = [cuts]
     master.add(cuts)
-    upper, exact = math.inf, False
+    upper, exact, nulls = math.inf, False, 0
     while passes < _MAX_PASSES and not clock.expired and value <= ceiling:
         solved = master.solve(
             np.maximum(best - radius, box.low), np.minimum(best + radius, box.high), clock
@@ -189,8 +192,11 @@ def polish(
                 tell(best, value)
             if gained >= 0.3 * promise and not inside:
                 radius = min(2 * radius, widest)
-        if gained < 0.05 * promise:
-            radius = max(0.5 * radius, 1e-9)
+        # A null step sharpens the model; only many, or a bad one, speak against the radius.
+        fell = -gained / promise * min(1.0, radius / widest)
+        nulls = nulls + 1 if gained < _SERIOUS * promise else 0
+        if nulls and (fell > _BAD or (fell > 1 and nulls > _MOST_NULLS)):
+            radius, nulls = max(radius / min(fell, 4.0), 1e-9), 0
     return Polished(
         scaled=best,
         value=value,

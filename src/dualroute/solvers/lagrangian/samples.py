@@ -17,7 +17,7 @@ from dualroute.solvers.lagrangian.polish import polish
 
 _LEVELS = (2_000, 15_000, 60_000)
 _LARGEST_PRICE = 1e2
-_RADIUS = 0.2  # of the largest price: the first trust region of a polish
+_RADIUS = 0.06  # of the largest price: the first trust region of a polish
 _CLOSE_ENOUGH = 1e-5
 _TELLING = 1e-4  # the temperature that tells ties from mere neighbours, at prices this good
 TIED = 0.25  # part of the queries that no temperature tells apart, from which on it is the rule
