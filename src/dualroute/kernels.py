@@ -369,24 +369,27 @@ def sweep_box(
             settled[at + t] = True
             if rival[t] == np.inf:
                 continue
-            # Most queries are settled by a bound on what any pair's difference may change.
-            own = 0.0
+            # Most queries, and most models, are settled by what any difference may change by.
+            own, most = 0.0, np.inf
             if usage.size:
                 own = np.float64(usage[i, one] if by_query else usage[one, i])
             if extra.size == 0:
-                most = most_apart[one]
+                most = margin + most_apart[one]
                 if load.size:
                     most += most_load[one] * abs(load[i])
                 if usage.size:
                     most += largest * (reach if shared else reach + abs(own))
-                if rival[t] - best - _HAIR * (abs(rival[t]) + abs(best)) > margin + most:
+                if rival[t] - best - _HAIR * (abs(rival[t]) + abs(best)) > most:
                     continue
             code, anchor = np.uint64(0xCBF29CE484222325), -1
             cost_there = use_there = 0.0
+            # What is above this is not in play, whatever rounding does.
+            top = best + most
+            top += 4 * _HAIR * (abs(best) + abs(top))
             in_play = 0
             for j in range(m):
                 priced = rows[j, t]
-                if priced == np.inf:
+                if priced > top or priced == np.inf:
                     continue
                 use = 0.0
                 if usage.size:
@@ -410,12 +413,13 @@ def sweep_box(
                 if anchor < 0:
                     anchor, cost_there = j, cost
                     use_there = use if shared else 0.0
-                code = _mixed(code, np.uint64(j + 1))
+                # Each model's part by itself, added up: none waits for the one before.
                 number[0] = cost - cost_there + 0.0  # no negative zero
-                code = _mixed(code, bits[0])
+                part = _mixed(np.uint64(j + 1), bits[0])
                 if usage.size:
                     number[0] = use - use_there + 0.0
-                    code = _mixed(code, bits[0])
+                    part = _mixed(part, bits[0])
+                code += part
             if in_play > 1:
                 settled[at + t], kept[t], origin[t] = False, -1, anchor
                 if signature.size:

@@ -452,6 +452,18 @@ def price_pairs(
     return priced
 
 
+def cost_of(problem: RoutingProblem, prices: Prices, part: slice, assignment: Ints) -> Floats:
+    """What `price_pairs` gives for one model of each query, shape ``(b,)``."""
+    lines = np.arange(assignment.size)
+    cost = entries(part_of(problem.objective, part), lines, assignment).astype(np.float64)
+    for rows, price in zip(problem.rows, prices.values, strict=True):
+        if price.any():
+            pool = entries(part_of(rows.pool, part), lines, assignment)
+            used = entries(part_of(rows.usage, part), lines, assignment)
+            cost += rows.signed(np.append(price, 0.0))[pool] * used
+    return cost
+
+
 def regrets(problem: RoutingProblem, prices: Prices, part: slice | Ints = slice(None)) -> Floats:
     """Reduced cost of every pair: its priced objective above the query's best, ``(b, m)``."""
     priced = price_pairs(problem, prices, part)

@@ -68,6 +68,8 @@ class Ascent:
         The smoothed Lagrangian's there, shape ``(K,)``.
     near_ties
         How many queries felt the smoothing in the end.
+    stalled
+        Whether somewhere no part of a Newton step gained.
     passes
         Full-table equivalents spent.
     """
@@ -76,6 +78,7 @@ class Ascent:
     value: float
     gradient: Floats
     near_ties: int
+    stalled: bool
     passes: float
 
 
@@ -88,6 +91,7 @@ def ascend(
     clock: Clock,
     box: Box | None = None,
     tell: Tell | None = None,
+    stall: bool = True,
 ) -> Ascent:
     """Climb on all queries of an engine while the temperature falls.
 
@@ -102,11 +106,13 @@ def ascend(
         Where prices may go; anywhere from zero up if not given.
     tell
         Called with the prices and the scaled value of each new best.
+    stall
+        Whether to cool on where no part of a Newton step gains, and not end there.
     """
     box = box or Box.up_to(np.inf, start.size)
     scaled, temperature, passes = box.clip(start), hottest, 0
     best, best_value, gradient = scaled, -np.inf, np.zeros_like(scaled)
-    near, enough = engine.problem.n_queries, _ENOUGH * start.size
+    near, enough, stalled = engine.problem.n_queries, _ENOUGH * start.size, False
     while temperature >= coldest and not clock.expired:
         here = engine.evaluate(scaled, temperature)
         passes += 1
@@ -133,6 +139,7 @@ def ascend(
                 if clock.expired:
                     break
             if moved is None:
+                stalled = True
                 break
             scaled, here = moved
         if here.value > best_value:
@@ -140,6 +147,8 @@ def ascend(
             if tell is not None:
                 tell(best, best_value)
         near, before = here.near_ties, near
+        if stalled and not stall:
+            break
         if temperature < _FINE and near > _TIES * before:
             break
         if near > 0.5 * engine.problem.n_queries:
@@ -148,7 +157,7 @@ def ascend(
             temperature *= max(_COOLING, enough / near)
         else:
             break
-    return Ascent(best, best_value, gradient, near, float(passes))
+    return Ascent(best, best_value, gradient, near, stalled, float(passes))
 
 
 def newton_step(here: Evaluation, scaled: Floats, box: Box) -> Floats:

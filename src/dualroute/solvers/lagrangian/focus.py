@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints, at
+from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine, Part, Types
-from dualroute.problem import Prices
+from dualroute.problem import Prices, cost_of
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import (
     Ascent,
@@ -24,6 +24,7 @@ from dualroute.solvers.lagrangian.ascent import (
     newton_step,
 )
 from dualroute.solvers.lagrangian.samples import TIED, Sampled
+from dualroute.sweep import Chunk
 
 LARGE = 8_001  # queries, from which on it pays to look for the few that matter
 _MOVES = 5
@@ -128,18 +129,18 @@ def narrowed(place: Focus, base: Ints, most: int, seed: int) -> Focus:
     n = engine.problem.n_queries
     if n <= most:
         return place
-    problem, prices = engine.problem, place.prices
-    chunks = engine.sweeper.sweep(prices, lambda c: (c.best, c.second))
-    best = np.concatenate([least for least, _ in chunks])
-    gaps = np.concatenate([second for _, second in chunks]) - best
-    regret = at(problem.objective, base) - best
-    for rows, price in zip(problem.rows, prices.values, strict=True):
-        charged = rows.signed(np.append(price, 0.0))[at(rows.pool, base)]
-        regret += charged * at(rows.usage, base)
-    # What stands on a dearer model comes first; of tied ones it is all the same where they stand.
     tie = _TIE / engine.value_scale / n
-    gaps[gaps <= tie] = 0.0
-    gaps[regret > tie] = -1.0
+    gaps = np.empty(n, np.float32)
+
+    def visit(chunk: Chunk) -> None:
+        part = slice(chunk.start, chunk.stop)
+        cost = cost_of(engine.problem, place.prices, part, base[part])
+        # What stands on a dearer model comes first; of ties it is all the same where they stand.
+        lead = np.where(chunk.second - chunk.best <= tie, 0.0, chunk.second - chunk.best)
+        with np.errstate(over="ignore"):
+            gaps[part] = np.where(cost - chunk.best > tie, -1.0, lead)
+
+    engine.sweeper.sweep(place.prices, visit)
     reach = np.partition(gaps, most)[most]
     free = np.flatnonzero(gaps <= reach)
     if free.size > most:

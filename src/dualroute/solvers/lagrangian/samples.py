@@ -16,6 +16,7 @@ from dualroute.solvers.lagrangian.ascent import HOTTEST, Box, ascend
 from dualroute.solvers.lagrangian.polish import polish
 
 _LEVELS = (2_000, 15_000, 60_000)
+_LARGEST_TIED = 15_000  # a polish costs more than an ascent, and types need prices less good
 _LARGEST_PRICE = 1e2
 _RADIUS = 0.06  # of the largest price: the first trust region of a polish
 _CLOSE_ENOUGH = 1e-5
@@ -59,23 +60,41 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
     passes, temperature, scaled, tied = 0.0, HOTTEST, start, 0.0
     moved = np.zeros_like(start)
     for size in _LEVELS:
-        if size * 4 >= n or clock.expired:
+        if 4 * size >= n or clock.expired or (tied > TIED and size > _LARGEST_TIED):
             break
         sample = engine.sample(size, seed)
+        at, spent = sample.scaled(engine.prices(scaled)), 0.0
         if tied <= TIED:
-            level = ascend(sample, scaled, hottest=temperature, coldest=1 / size, clock=clock)
-            at, spent = level.scaled, level.passes
-            tied = level.near_ties / size
-            if tied > TIED:
-                tied = sample.evaluate(at, _TELLING).near_ties / size
-        else:
-            at, spent = _polished(sample, sample.scaled(engine.prices(scaled)), clock)
+            at, spent, tied = _climbed(sample, at, temperature, clock)
+        if tied > TIED:
+            at, more = _polished(sample, at, clock)
+            spent += more
         # A sample measures rows and objective by itself; prices go from one to the other.
         reached = engine.scaled(sample.prices(at))
         moved, scaled = np.abs(reached - scaled), reached
         passes += (spent + 1) * size / n
         temperature = 4 / size  # ties finer than a sample resolves are left to the next
     return Sampled(scaled, moved, tied, passes)
+
+
+def _climbed(
+    sample: LocalEngine, start: Floats, temperature: float, clock: Clock
+) -> tuple[Floats, float, float]:
+    """Prices where a sample's smoothed ascent ended, passes, and the part that is tied there."""
+    size = sample.problem.n_queries
+    passes, tied = 0.0, 1.0
+    for stall in (False, True):
+        level = ascend(
+            sample, start, hottest=temperature, coldest=1 / size, clock=clock, stall=stall
+        )
+        passes += level.passes
+        tied = level.near_ties / size
+        if tied > TIED:
+            tied = sample.evaluate(level.scaled, _TELLING).near_ties / size
+            passes += 1
+        if tied > TIED or not level.stalled:
+            break
+    return level.scaled, passes, tied
 
 
 def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> tuple[Floats, float]:
