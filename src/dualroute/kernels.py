@@ -501,12 +501,24 @@ def take_up(
     usage: Array,
     load: Array,
     chosen: Array,
+    edges: Array,
     taken: Array,
 ) -> None:
-    """Add to `taken`, as in `sweep`, what a routing ``(n,)`` takes; -1 takes nothing."""
-    for first in range(0, chosen.size, _STRIP):
-        b = min(_STRIP, chosen.size - first)
-        _take(taken, chosen[first : first + b], first, b, by_query, objective, usage, load)
+    """Add to `taken`, as in `sweep` but block by block, what a routing takes.
+
+    Parameters
+    ----------
+    chosen
+        Model of each query, shape ``(n,)``; -1 takes nothing.
+    edges
+        Block ``k`` has the queries ``edges[k] .. edges[k + 1]``, shape ``(B + 1,)``.
+    taken
+        Shape ``(B, m, 4)``.
+    """
+    for k in range(edges.size - 1):
+        for first in range(edges[k], edges[k + 1], _STRIP):
+            b = min(_STRIP, edges[k + 1] - first)
+            _take(taken[k], chosen[first : first + b], first, b, by_query, objective, usage, load)
 
 
 @compiled

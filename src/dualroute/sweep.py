@@ -21,7 +21,7 @@ from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums, r
 from dualroute.problem import Prices, RoutingProblem, Rows, price_pairs
 
 COMPILED_PAIRS = 2**16  # from this size on, importing numba repays itself within one solve
-_CHUNK, _SMALL_CHUNK = 2**14, 2**11
+_CHUNK, _SMALL_CHUNK = 2**14, 2**13
 _CHUNKS = 8  # of a pass at least, so that threads have something to share
 _EXTRA_CHUNK = 2**12  # where a chunk's costs take an array of their own, it stays in cache
 _HAIR = 1e-15  # of two costs: what rounding may move their difference by
@@ -116,9 +116,13 @@ class _Family:
         return np.where(pool >= 0, pool + self.offset, -1)
 
     def per_pool(self, taken: Floats) -> Floats:
-        """Sums over models ``(m,)`` as sums over pools, shape ``(r,)``."""
-        pool = np.broadcast_to(self.rows.pool[0], taken.shape)
-        return pool_sums(taken, pool, self.rows.n_pools)
+        """Sums over models ``(B, m)`` as sums over pools, shape ``(B, r)``."""
+        blocks, r = len(taken), self.rows.n_pools
+        place = np.where(
+            self.rows.pool[0] >= 0, np.arange(blocks)[:, None] * r + self.rows.pool[0], -1
+        )
+        place = np.broadcast_to(place, taken.shape)
+        return pool_sums(taken.ravel(), place.ravel(), blocks * r).reshape(blocks, r)
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,17 +313,29 @@ class Sweeper:
 
         Where `assignment` ``(n,)`` is -1 a query takes nothing.
         """
-        problem = self.problem
+        cost, use = self.use_by_block(assignment, np.array([0, assignment.size]))
+        return float(cost[0]), use[0]
+
+    def use_by_block(self, assignment: Ints, edges: Ints) -> tuple[Floats, Floats]:
+        """The same of each block ``edges[k] .. edges[k + 1]``, shapes ``(B,)`` and ``(B, K)``."""
+        problem, blocks = self.problem, edges.size - 1
         if not self.compiled:
             routed = np.flatnonzero(assignment >= 0)
-            cost = entries(problem.objective, routed, assignment[routed]).sum(dtype=np.float64)
-            return float(cost), used_by(problem, assignment[routed], routed)
+            chosen, block = assignment[routed], np.searchsorted(edges, routed, "right") - 1
+            cost = entries(problem.objective, routed, chosen)
+            use: list[Floats] = [np.empty((blocks, 0))]
+            for rows in problem.rows:
+                r, pool = rows.n_pools, entries(rows.pool, routed, chosen)
+                place = np.where(pool >= 0, block * r + pool, -1)
+                taken = rows.taken(routed, chosen)
+                use.append(pool_sums(taken, place, blocks * r).reshape(blocks, r))
+            return pool_sums(cost, block, blocks), np.concatenate(use, axis=1)
         from dualroute import kernels
 
-        taken = np.zeros((problem.n_models, 4))
+        taken = np.zeros((blocks, problem.n_models, 4))
         by_query, table, _, usage, _, load, _ = self._terms(np.zeros(problem.n_rows))
-        kernels.take_up(by_query, table, usage, load, assignment, taken)
-        return float(taken[:, 1].sum()), self._use(0, problem.n_queries, taken, assignment)
+        kernels.take_up(by_query, table, usage, load, assignment, edges.astype(np.intp), taken)
+        return taken[:, :, 1].sum(axis=1), self._uses(taken, assignment, edges)
 
     def _map(self, one: Callable[[int, int], T], edges: Ints | None) -> list[T]:
         bounds = [(int(a), int(b)) for a, b in pairwise(self.edges if edges is None else edges)]
@@ -543,20 +559,27 @@ class Sweeper:
         return extra, wide
 
     def _use(self, start: int, stop: int, taken: Floats, chosen: Ints) -> Floats:
-        """Use of every row from the sums per model that a kernel left, shape ``(K,)``."""
+        """Use of every row from the sums per model ``(m, 4)`` that a kernel left, ``(K,)``."""
+        use: Floats = self._uses(taken[None], chosen, np.array([start, stop]))[0]
+        return use
+
+    def _uses(self, taken: Floats, chosen: Ints, edges: Ints) -> Floats:
+        """The same for blocks of queries, from ``(B, m, 4)`` to ``(B, K)``."""
         from dualroute import kernels
 
-        use, m = np.empty(self.problem.n_rows), self.problem.n_models
+        m, use = self.problem.n_models, np.empty((len(taken), self.problem.n_rows))
         for family in self._same:
             each = np.broadcast_to(family.rows.signed(family.rows.usage)[0], (m,))
-            use[family.part] = family.per_pool(taken[:, 0] * each)
+            use[:, family.part] = family.per_pool(taken[:, :, 0] * each)
         for column, held in ((2, self._dense), (3, self._query)):
             if held is not None:
-                use[held.part] = held.per_pool(held.rows.signed(taken[:, column]))
+                use[:, held.part] = held.per_pool(held.rows.signed(taken[:, :, column]))
         for family in self._other:
-            used = np.zeros(family.rows.n_pools)
-            kernels.add_use(start, stop, *self._whole(family.rows), chosen, used)
-            use[family.part] = family.rows.signed(used)
+            used = np.zeros((len(taken), family.rows.n_pools))
+            for k, (start, stop) in enumerate(pairwise(edges.tolist())):
+                part = chosen[start - edges[0] : stop - edges[0]]
+                kernels.add_use(start, stop, *self._whole(family.rows), part, used[k])
+            use[:, family.part] = family.rows.signed(used)
         return use
 
     def _whole(self, rows: Rows) -> tuple[Floats, Ints]:

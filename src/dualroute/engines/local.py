@@ -13,7 +13,7 @@ from operator import itemgetter
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Bools, Floats, Ints, entries, part_of, pool_sums
+from dualroute.arrays import Bools, Floats, Ints, part_of, pool_sums
 from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 from dualroute.sweep import BoxChunk, Chunk, Sweeper, in_play, total, used_by
 
@@ -264,19 +264,10 @@ class LocalEngine:
         parts = self.sweeper.sweep(prices, lambda chunk: (chunk.value, chunk.chosen))
         value = sum(part[0] for part in parts) - float(prices.vector @ problem.limit)
         chosen = np.concatenate([part[1] for part in parts])
-        queries = np.arange(chosen.size)
-        cost = entries(problem.objective, queries, chosen)
-        block = np.repeat(np.arange(edges.size - 1), np.diff(edges))
-        use: list[Floats] = []
-        for rows in problem.rows:
-            r = rows.n_pools
-            pool = entries(rows.pool, queries, chosen)
-            place = np.where(pool >= 0, block * r + pool, -1)
-            taken = rows.taken(queries, chosen)
-            use.append(pool_sums(taken, place, (edges.size - 1) * r).reshape(-1, r))
+        cost, use = self.sweeper.use_by_block(chosen, edges)
         return Cuts(
-            cost=np.add.reduceat(cost.astype(np.float64), edges[:-1]) * self.value_scale,
-            use=np.concatenate([np.empty((edges.size - 1, 0)), *use], axis=1) * self.row_scale,
+            cost=cost * self.value_scale,
+            use=use * self.row_scale,
             value=value * self.value_scale,
             assignment=chosen.astype(np.min_scalar_type(problem.n_models), copy=False),
         )

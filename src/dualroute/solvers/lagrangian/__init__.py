@@ -148,7 +148,7 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
                 )
         place = held.everything(place)
         k = held.problem.n_rows
-        polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.03)
+        polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.003)
         solved = polished.exact and (polished.scaled < _ORDINARY_PRICE).all()
         # Prices that run away: the limits contradict each other, or nearly so.
         if not (solved or polished.late or held.find_ray()):

@@ -22,7 +22,7 @@ HOTTEST, COLDEST = 0.2, 1e-8
 _FINE = 1e-5  # from this temperature on, near-ties should become fewer with it
 _COOLING = 0.2
 _STEPS_PER_TEMPERATURE = 6
-_HALVINGS = 8
+_HALVINGS, _FEW_HALVINGS = 8, 4  # the few where a stall is an answer
 _ENOUGH = 60  # near-ties per row: with fewer a Hessian is noise, and others take over
 _TIES = 0.7  # part of the near-ties that cooling leaves where they are ties, and not neighbours
 _PATIENCE = 0.01  # of what softening gives up: a step that promises less is not made
@@ -128,7 +128,7 @@ def ascend(
             if promise <= _PATIENCE * settled or clock.expired:
                 break
             moved = None
-            for halving in range(_HALVINGS):
+            for halving in range(_HALVINGS if stall else _FEW_HALVINGS):
                 trial = box.clip(scaled + step * 0.5**halving)
                 there = engine.evaluate(trial, temperature)
                 passes += 1

@@ -27,6 +27,7 @@ from dualroute.solvers.lagrangian.samples import TIED, Sampled
 from dualroute.sweep import Chunk
 
 LARGE = 8_001  # queries, from which on it pays to look for the few that matter
+_COUNTED = 30_000  # queries, from which on few types among them can be hoped for
 _MOVES = 5
 _MOST_FREE = 0.4
 _MARGIN = 1e-3
@@ -180,7 +181,8 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
     if sampled.tied > TIED:
         typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
-        return counted(everything, unsure) if engine.sweeper.signs else everything
+        worth_it = n >= _COUNTED and engine.sweeper.signs
+        return counted(everything, unsure) if worth_it else everything
     temperature = max(30.0 / n, _COOL)
     here, survey = engine.survey(start, temperature)
     everything.tell(told)(start, here.value)
