@@ -201,7 +201,7 @@ class Held:
                     self.offer(near, routed, "rounding")
                     routed = improve(problem, routed, self.clock)
                     self.offer(near, routed, "rounding")
-                if near.engine.sweeper.compiled:
+                if near.engine.sweeper.compiled and problem.n_queries <= 2 * _ROUNDED:
                     self._exchange(near, own if routed is None else routed)
                 if near is place:
                     break
