@@ -313,17 +313,24 @@ class LocalEngine:
         from dualroute import kernels
 
         problem, prices, spread = self.problem, self.prices(scaled), self._spread_of(radius)
-        settled = np.empty(problem.n_queries, np.int32)
+        n = problem.n_queries
+        settled, free, reference = (np.empty(n, np.int32) for _ in range(3))
+        signature = np.empty(n, np.uint64)
 
-        def visit(chunk: BoxChunk) -> tuple[Ints, Ints, Ints, float, Floats, Floats]:
+        def visit(chunk: BoxChunk) -> tuple[int, int, float, Floats, Floats]:
             settled[chunk.start : chunk.stop] = chunk.chosen
-            free = np.flatnonzero(~chunk.settled)
+            left = np.flatnonzero(~chunk.settled)
+            part = slice(chunk.start, chunk.start + left.size)
+            free[part], signature[part] = chunk.start + left, chunk.signature[left]
+            reference[part] = chunk.reference[left]
             cost = chunk.cost + chunk.spared_cost
-            signature, reference = chunk.signature[free], chunk.reference[free]
-            return chunk.start + free, signature, reference, cost, chunk.use, chunk.spared_use
+            return chunk.start, left.size, cost, chunk.use, chunk.spared_use
 
         parts = self.sweeper.sweep_box(prices, spread, 0.0, visit, sign=True)
-        free, signature, reference = (np.concatenate([p[k] for p in parts]) for k in range(3))
+        held = np.concatenate([np.arange(p[0], p[0] + p[1], dtype=np.int32) for p in parts])
+        if held.size < n:
+            free, signature, reference = free[held], signature[held], reference[held]
+        del held
         kind, first, size = (np.empty(free.size, np.int32) for _ in range(3))
         n_types = kernels.number_alike(signature, kind, first, size)
         first, size = first[:n_types].copy(), size[:n_types].copy()
@@ -332,8 +339,8 @@ class LocalEngine:
         _, playing = in_play(problem, prices, spread, 0.0, queries)
         objective = problem.objective[queries].astype(np.float64)
         objective -= np.take_along_axis(objective, origin, axis=1)
-        limit = problem.limit - total([p[4] for p in parts])
-        spared = problem.split(total([p[5] for p in parts]))
+        limit = problem.limit - total([p[3] for p in parts])
+        spared = problem.split(total([p[4] for p in parts]))
         families = []
         for rows, left, there in zip(problem.rows, problem.split(limit), spared, strict=True):
             usage = np.broadcast_to(part_of(rows.usage, queries), objective.shape)
@@ -349,7 +356,7 @@ class LocalEngine:
             objective=np.where(playing, weight * objective, np.inf),
             rows=tuple(families),
         )
-        return Types(merged, free, kind, size, settled, sum(p[3] for p in parts))
+        return Types(merged, free, kind, size, settled, sum(p[2] for p in parts))
 
     def restricted(self, free: Ints, base: Ints) -> Part:
         """The problem of some queries while the others stay as in a routing, shape ``(n,)``."""
