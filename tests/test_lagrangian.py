@@ -12,8 +12,9 @@ from dualroute.certificate import certify
 from dualroute.engines.local import Cuts, LocalEngine
 from dualroute.errors import OptionError, ProblemError
 from dualroute.formulation import Budget, Capacity, QualityFloor, formulate
+from dualroute.instances import tie_heavy
 from dualroute.outcomes import Outcomes
-from dualroute.problem import Prices, lagrangian
+from dualroute.problem import Prices, RoutingProblem, lagrangian
 from dualroute.solver import Clock, SolveOptions, Status, Termination
 from dualroute.solvers import lagrangian as package
 from dualroute.solvers.lagrangian import Lagrangian
@@ -431,3 +432,17 @@ def test_prices_of_another_problem_are_refused():
     problem = tight()
     with pytest.raises(ProblemError, match="prices have shapes"):
         Lagrangian().solve(problem, SolveOptions(prices=Prices((np.ones(1),))))
+
+
+def test_a_long_table_is_searched_for_lattices_where_a_gap_is_left():
+    # 0/1 quality in a floor that is no whole number: only its lattice closes the gap.
+    stated = tie_heavy(24_000, 4, seed=3).problem
+    problem = RoutingProblem(stated.objective, stated.rows[:1])
+    assert problem.limit[0] != np.rint(problem.limit[0])
+    claim = Lagrangian().solve(problem, SolveOptions(time_limit=30))
+    certificate = certify(problem, claim)
+    assert claim.termination == Termination.OPTIMAL
+    assert certificate.proved_optimal
+    assert certificate.proof_nodes == 1
+    alone = certify(problem, replace(claim, proof=None))
+    assert not alone.proved_optimal

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dualroute.arrays import Ints
+from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.errors import OptionError
 from dualroute.lattice import find_steps, tightened
@@ -59,40 +59,26 @@ class Lagrangian:
         return replace(attempted(self._solve, problem, options), solver="lagrangian")
 
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
-        # Limits that whole numbers imply leave less to search; every routing keeps them too.
-        # In a long table only usage that is the same for all queries is looked at.
-        steps = find_steps(problem, math.inf if problem.n_queries < _LONG else 1)
-        on_lattice = problem.limit / np.where(steps > 0, steps, 1.0)
-        tighter = (steps > 0) & (on_lattice != np.rint(on_lattice))
-        tight = tightened(problem, steps) if tighter.any() else problem
-        held = Held(tight, problem, steps, options, Clock(options.time_limit))
+        # In a long table only usage that is the same for all queries is searched for lattices,
+        # until all of it might be what a gap is left for.
+        long = problem.n_queries >= _LONG
+        steps = find_steps(problem, 1 if long else math.inf)
+        held = _held(problem, steps, options, Clock(options.time_limit))
         try:
-            termination = self._run(held)
+            place = _approach(held)
+            if long and place is not None and not held.closed and not held.clock.expired:
+                closer = _on_lattices(held)
+                if closer is not None:
+                    held = closer
+                    place = _approach(held)
+            termination = Termination.INFEASIBLE if place is None else self._finish(held, place)
         except KeyboardInterrupt:
             termination = Termination.INTERRUPTED
         return held.solution(termination)
 
-    def _run(self, held: Held) -> Termination:
-        problem, options, clock = held.problem, held.options, held.clock
-        engine = LocalEngine(problem, options.threads)
-        if engine.sweeper.compiled and "dualroute.kernels" not in sys.modules:
-            held.report("loading compiled passes (the first use compiles them)")
-        everything = whole_focus(engine, np.zeros(problem.n_rows))
-        start = options.checked_start(problem)
-        if start is not None and problem.meets_target(start):
-            held.offer(everything, start, "start")
-            held.offer(everything, improve(problem, start, clock), "start")
-        place = _climb(held, everything)
-        if place.part is not None and options.mip_rel_gap + options.mip_abs_gap > 0:
-            held.round(place, held.cheapest(place))
-        if problem.n_rows and not held.closed:
-            place, votes = _polish(held, place)
-            if held.ray is not None:
-                return Termination.INFEASIBLE
-            held.round(place, votes)
-        tied = place.part is None and place.engine.problem.n_queries >= LARGE
-        if not held.closed and not (tied and held.incumbent is not None):
-            held.round(place, held.cheapest(place))
+    def _finish(self, held: Held, place: Focus) -> Termination:
+        """Search and prove what is left open; why it ended."""
+        clock = held.clock
         if self.core_pairs and not held.closed and not clock.expired:
             settle(held, place, self.core_pairs, min(clock.left, self.core_time_limit))
         if held.incumbent is not None and (held.closed or held.claimed >= held.objective):
@@ -104,6 +90,51 @@ class Lagrangian:
         if held.incumbent is None and held.find_ray():
             return Termination.INFEASIBLE
         return Termination.COMPLETED
+
+
+def _held(problem: RoutingProblem, steps: Floats, options: SolveOptions, clock: Clock) -> Held:
+    """A search of the problem with the limits that lattices imply: less is left, nothing lost."""
+    on_lattice = problem.limit / np.where(steps > 0, steps, 1.0)
+    tighter = (steps > 0) & (on_lattice != np.rint(on_lattice))
+    tight = tightened(problem, steps) if tighter.any() else problem
+    return Held(tight, problem, steps, options, clock)
+
+
+def _on_lattices(held: Held) -> Held | None:
+    """The same search where lattices of all usage are looked for; None if they imply no more."""
+    with held.timed("lattices"):
+        steps = find_steps(held.stated)
+        options = replace(held.options, start=held.whole, prices=held.prices)
+        closer = _held(held.stated, steps, options, held.clock)
+    if not (closer.problem.limit < held.problem.limit).any():
+        return None
+    closer.passes, closer.phases = held.passes, held.phases
+    return closer
+
+
+def _approach(held: Held) -> Focus | None:
+    """From nothing to the relaxation's optimum and a routing near it; None if there is none."""
+    problem, options, clock = held.problem, held.options, held.clock
+    engine = LocalEngine(problem, options.threads)
+    if engine.sweeper.compiled and "dualroute.kernels" not in sys.modules:
+        held.report("loading compiled passes (the first use compiles them)")
+    everything = whole_focus(engine, np.zeros(problem.n_rows))
+    start = options.checked_start(problem)
+    if start is not None and problem.meets_target(start):
+        held.offer(everything, start, "start")
+        held.offer(everything, improve(problem, start, clock), "start")
+    place = _climb(held, everything)
+    if place.part is not None and options.mip_rel_gap + options.mip_abs_gap > 0:
+        held.round(place, held.cheapest(place))
+    if problem.n_rows and not held.closed:
+        place, votes = _polish(held, place)
+        if held.ray is not None:
+            return None
+        held.round(place, votes)
+    tied = place.part is None and place.engine.problem.n_queries >= LARGE
+    if not held.closed and not (tied and held.incumbent is not None):
+        held.round(place, held.cheapest(place))
+    return place
 
 
 def _climb(held: Held, everything: Focus) -> Focus:

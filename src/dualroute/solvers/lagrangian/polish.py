@@ -159,6 +159,8 @@ def polish(
     widest = float((box.high - box.low).max(initial=0.0))
     cuts = engine.cuts(best, edges)
     value, passes = cuts.value, 1
+    if tell is not None:
+        tell(best, value)
     master = _Master(engine.limit, edges.size - 1)
     kept: list[Cuts] = [cuts]
     master.add(cuts)
