@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dualroute import bench
 from dualroute.bench import (
     Case,
     Run,
@@ -22,6 +21,7 @@ from dualroute.bench import (
     plain,
     scale_report,
     suite_report,
+    suites,
     summary,
 )
 from dualroute.cli import _Progress, main
@@ -121,9 +121,9 @@ def test_an_interrupt_ends_the_suite_and_loses_nothing(gap, monkeypatch):
                 Status.FEASIBLE, Termination.INTERRUPTED, np.zeros(problem.n_queries, int)
             )
 
-    load = bench.registry.load
+    load = suites.registry.load
     monkeypatch.setattr(
-        bench.registry, "load", lambda g, name: Stopped if name == "stopped" else load(g, name)
+        suites.registry, "load", lambda g, name: Stopped if name == "stopped" else load(g, name)
     )
     rows = bench_gap(gap, solver="stopped")
     assert [row.instance for row in rows] == ["right"]
@@ -171,6 +171,9 @@ def test_a_case_is_measured():
     for one in row.runs:
         assert one.gap <= 1e-2
         assert one.reads == one.seconds / row.read_seconds
+    assert [one.start for one in row.again] == ["cold", "prices", "prices, routing"]
+    for one in row.again:  # looser limits cost no more
+        assert one.objective <= row.runs[0].objective * (1 + 1e-3)
     assert row.highs.solver == "highs"
     assert row.highs.objective == pytest.approx(row.runs[1].objective, rel=1e-3)
     assert row.highs_ratio == row.highs.seconds / row.runs[0].seconds

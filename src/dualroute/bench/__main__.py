@@ -1,0 +1,5 @@
+"""The child process of `bench_scale`: one case in, its row out."""
+
+from dualroute.bench.scale import serve
+
+serve()
