@@ -20,7 +20,15 @@ from dualroute.problem import RoutingProblem
 from dualroute.rounding import improve
 from dualroute.solver import Clock, Solution, SolveOptions, Termination, attempted
 from dualroute.solvers.lagrangian.ascent import Box
-from dualroute.solvers.lagrangian.focus import LARGE, Focus, counted, focus, whole_focus
+from dualroute.solvers.lagrangian.focus import (
+    LARGE,
+    Focus,
+    counted,
+    focus,
+    moved_box,
+    whole_focus,
+    wider,
+)
 from dualroute.solvers.lagrangian.held import Held
 from dualroute.solvers.lagrangian.polish import Polished
 from dualroute.solvers.lagrangian.samples import ascend_samples, trust
@@ -158,6 +166,7 @@ def _climb(held: Held, everything: Focus) -> Focus:
 
 def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
     """The place at the optimum of the linear relaxation, and the routing its mix votes for."""
+    few = _FEW_DIVIDED * held.problem.n_rows
     with held.timed("polish"):
         for _ in range(_RECOUNTS):
             if place.types is None:
@@ -166,17 +175,16 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
             everything = held.everything(place)
             if inside:
                 return everything, place.types.spread(polished.mix.every_share())
-            # A box around where the best prices stand, wider where they stand at its edge.
-            box = place.box
-            edge = box.edge(polished.scaled, np.zeros_like(polished.scaled))
-            width = place.engine.prices(0.5 * (box.high - box.low) * np.where(edge, 4.0, 1.0))
-            place = counted(everything, everything.engine.scaled(width))
-        if place.part is not None:
+            place = counted(everything, wider(place.at(polished.scaled), everything.engine))
+        for _ in range(_RECOUNTS):
+            if place.part is None:
+                break
             polished, inside = _polish_in_box(held, place, 0.015)
+            place = place.at(polished.scaled)
             if inside or polished.late:
-                return place.at(polished.scaled), polished.mix.votes(
-                    _FEW_DIVIDED * held.problem.n_rows
-                )
+                return place, polished.mix.votes(few)
+            moved = moved_box(held.everything(place), place)
+            place = moved or held.everything(place)
         place = held.everything(place)
         k = held.problem.n_rows
         polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.003)
@@ -184,7 +192,7 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
         # Prices that run away: the limits contradict each other, or nearly so.
         if not (solved or polished.late or held.find_ray()):
             polished = held.polish(place, Box.up_to(_LARGEST_PRICE, k), 0.03)
-        return place.at(polished.scaled), polished.mix.votes(_FEW_DIVIDED * held.problem.n_rows)
+        return place.at(polished.scaled), polished.mix.votes(few)
 
 
 def _polish_in_box(held: Held, place: Focus, radius: float) -> tuple[Polished, bool]:

@@ -21,6 +21,7 @@ Tell: TypeAlias = Callable[[Floats, float], None]
 HOTTEST, COLDEST = 0.2, 1e-8
 _FINE = 1e-5  # from this temperature on, near-ties should become fewer with it
 _COOLING = 0.2
+_HOT = 0.9  # part of the queries that feel a temperature too high to tell any apart
 _STEPS_PER_TEMPERATURE = 6
 _HALVINGS, _FEW_HALVINGS = 8, 4  # the few where a stall is an answer
 _ENOUGH = 60  # near-ties per row: with fewer a Hessian is noise, and others take over
@@ -69,7 +70,7 @@ class Ascent:
     near_ties
         How many queries felt the smoothing in the end.
     stalled
-        Whether somewhere no part of a Newton step gained.
+        The last temperature at which no part of a Newton step gained; 0 if there was none.
     passes
         Full-table equivalents spent.
     """
@@ -78,7 +79,7 @@ class Ascent:
     value: float
     gradient: Floats
     near_ties: int
-    stalled: bool
+    stalled: float
     passes: float
 
 
@@ -112,7 +113,7 @@ def ascend(
     box = box or Box.up_to(np.inf, start.size)
     scaled, temperature, passes = box.clip(start), hottest, 0
     best, best_value, gradient = scaled, -np.inf, np.zeros_like(scaled)
-    near, enough, stalled = engine.problem.n_queries, _ENOUGH * start.size, False
+    near, stalled = engine.problem.n_queries, 0.0
     while temperature >= coldest and not clock.expired:
         here = engine.evaluate(scaled, temperature)
         passes += 1
@@ -139,7 +140,7 @@ def ascend(
                 if clock.expired:
                     break
             if moved is None:
-                stalled = True
+                stalled = temperature
                 break
             scaled, here = moved
         if here.value > best_value:
@@ -151,13 +152,18 @@ def ascend(
             break
         if temperature < _FINE and near > _TIES * before:
             break
-        if near > 0.5 * engine.problem.n_queries:
+        if near > _HOT * engine.problem.n_queries:
             temperature *= _COOLING
-        elif near > 1.5 * enough:
-            temperature *= max(_COOLING, enough / near)
+        elif near > 1.5 * _ENOUGH * start.size:
+            temperature = cooled(temperature, near, start.size)
         else:
             break
     return Ascent(best, best_value, gradient, near, stalled, float(passes))
+
+
+def cooled(temperature: float, near_ties: int, n_rows: int) -> float:
+    """The next temperature, at which enough queries still feel the smoothing."""
+    return temperature * min(max(_COOLING, _ENOUGH * n_rows / max(near_ties, 1)), 1.0)
 
 
 def newton_step(here: Evaluation, scaled: Floats, box: Box) -> Floats:

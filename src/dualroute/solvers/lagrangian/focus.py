@@ -17,10 +17,12 @@ from dualroute.engines.local import LocalEngine, Part, Types
 from dualroute.problem import Prices, cost_of
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import (
+    COLDEST,
     Ascent,
     Box,
     Tell,
     ascend,
+    cooled,
     newton_step,
 )
 from dualroute.solvers.lagrangian.samples import TIED, Sampled
@@ -36,8 +38,10 @@ _NEARLY_BINDING = 0.05
 _SAMPLING = 0.03
 _TYPICAL = 1e-2
 _OWN_MOVE, _ALL_MOVE = 0.15, 0.1  # parts of a Newton step that prices may still be off by
+_NEAR = 30.0  # queries' worth: the temperature of the one pass over the whole, and
+_MANY_ROWS = 100  # with more rows than this, in proportion more
+_LOOKS = 4
 _COOL = 1e-5  # the least temperature of the one pass over the whole
-_COOLER = 0.2  # of it, where the queries that are left are climbed on
 _WARM = 1e-2  # the temperature from which good prices are bettered
 
 Told = Callable[[Prices, float], None]
@@ -183,13 +187,32 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
         worth_it = n >= _COUNTED and engine.sweeper.signs
         return counted(everything, unsure) if worth_it else everything
-    temperature = max(30.0 / n, _COOL)
+    temperature = max(_NEAR / n * max(1.0, start.size / _MANY_ROWS), _COOL)
+    place = everything
+    for _ in range(_LOOKS):
+        place, small = _look(place, temperature, clock, told)
+        if small or clock.expired:
+            break
+        # Too much is left open by prices this far off: climb on all, and look again from there.
+        place, _ = _climbed(place, temperature, clock, told, coldest=temperature)
+    return place
+
+
+def _look(everything: Focus, temperature: float, clock: Clock, told: Told) -> tuple[Focus, bool]:
+    """From one pass over all: the few queries near it and the best prices there, if they are few.
+
+    Returns
+    -------
+    tuple of Focus and bool
+        That place and True; or the whole at the prices reached, and False.
+    """
+    engine, start = everything.engine, everything.scaled
+    n, passes = engine.problem.n_queries, everything.passes + 1.0
     here, survey = engine.survey(start, temperature)
     everything.tell(told)(start, here.value)
     step = newton_step(here, start, everything.box)
     centre = np.maximum(start + step, 0.0)
     radius = _first_radius(step, centre, here.gradient)
-    passes = 1.0
     margin = _MARGIN / (engine.value_scale * n)
     for _ in range(_MOVES):
         part = survey.part(centre, radius, margin)
@@ -199,14 +222,15 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
         inner = engine.over(part.problem)
         box = _box(engine, inner, centre, radius)
         place = Focus(inner, part, inner.scaled(engine.prices(centre)), box, margin, passes)
-        place, gradient = _climbed(place, _COOLER * temperature, clock, told)
+        cooler = cooled(temperature, here.near_ties, start.size)
+        place, gradient = _climbed(place, cooler, clock, told)
         edge = box.edge(place.scaled, gradient)
         if not edge.any() or clock.expired:
-            return place
+            return place, True
         centre = engine.scaled(place.prices)
         largest = float(radius.max())
         radius = np.where(edge, np.maximum(4.0 * radius, 0.5 * largest), radius)
-    return _climbed(everything.at(centre), temperature, clock, told)[0]
+    return replace(everything.at(centre), passes=passes), False
 
 
 def counted(everything: Focus, radius: Floats) -> Focus:
@@ -227,18 +251,43 @@ def counted(everything: Focus, radius: Floats) -> Focus:
     return Focus(inner, None, at, box, 0.0, everything.passes + 2.0, types)
 
 
+def wider(place: Focus, engine: LocalEngine) -> Floats:
+    """Half-widths of a box like a place's, wider where its prices stand at an edge.
+
+    Scaled for `engine`, shape ``(K,)``.
+    """
+    edge = place.box.edge(place.scaled, np.zeros_like(place.scaled))
+    width = 0.5 * (place.box.high - place.box.low) * np.where(edge, 4.0, 1.0)
+    return engine.scaled(place.engine.prices(width))
+
+
+def moved_box(everything: Focus, place: Focus) -> Focus | None:
+    """A place around the prices of another, whose box held them back; None if it is not small."""
+    engine = everything.engine
+    centre, radius = engine.scaled(place.prices), wider(place, engine)
+    part = engine.part(centre, radius, place.margin)
+    if not 0 < part.free.size < _MOST_FREE * engine.problem.n_queries:
+        return None
+    inner = engine.over(part.problem)
+    at, box = inner.scaled(place.prices), _box(engine, inner, centre, radius)
+    return Focus(inner, part, at, box, place.margin, place.passes + 1.0)
+
+
 def _box(engine: LocalEngine, inner: LocalEngine, centre: Floats, radius: Floats) -> Box:
     """A box given in one engine's scale, in that of another."""
     low, high = (inner.scaled(engine.prices(centre + s * radius)) for s in (-1.0, 1.0))
     return Box(low, high)
 
 
-def _climbed(place: Focus, hottest: float, clock: Clock, told: Told) -> tuple[Focus, Floats]:
+def _climbed(
+    place: Focus, hottest: float, clock: Clock, told: Told, coldest: float = COLDEST
+) -> tuple[Focus, Floats]:
     """The place at the best prices that smoothing finds in its box, and the gradient there."""
     climbed: Ascent = ascend(
         place.engine,
         place.scaled,
         hottest=hottest,
+        coldest=coldest,
         clock=clock,
         box=place.box,
         tell=place.tell(told),

@@ -23,6 +23,7 @@ from dualroute.solvers.lagrangian.polish import Polished, polish
 _EXACT = 1e-12
 OPTIMAL = 1e-9
 _FRUITLESS, _EXCHANGES = 2, 2  # calls of a short local search: in vain, and at a time
+_ROWS_A_CALL = 4
 _ROUNDED = 4_000  # queries that are enough to round with, where there are many more
 
 
@@ -211,10 +212,12 @@ class Held:
         if self.closed or self.clock.expired:
             return
         search = Exchange(near.engine.problem, self.prices, start, self.options.seed)
+        # Each limit has to be looked at.
+        calls = max(_EXCHANGES, self.problem.n_rows // _ROWS_A_CALL)
         fruitless = 0
         while fruitless < _FRUITLESS and not (self.closed or self.clock.expired):
             fruitless += 1
-            if search.advance(self.clock, _EXCHANGES) and search.best is not None:
+            if search.advance(self.clock, calls) and search.best is not None:
                 self.offer(near, search.best, "rounding")
                 fruitless = 0
 

@@ -16,6 +16,7 @@ from dualroute.solvers.lagrangian.ascent import HOTTEST, Box, ascend
 from dualroute.solvers.lagrangian.polish import polish
 
 _LEVELS = (2_000, 15_000, 60_000)
+_PER_ROW = 50  # queries of a sample: with fewer, limits that can be kept may look as if not
 _LARGEST_TIED = 15_000  # a polish costs more than an ascent, and types need prices less good
 _LARGEST_PRICE = 1e2
 _RADIUS = 0.06  # of the largest price: the first trust region of a polish
@@ -60,6 +61,8 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
     passes, temperature, scaled, tied = 0.0, HOTTEST, start, 0.0
     moved = np.zeros_like(start)
     for size in _LEVELS:
+        if size < _PER_ROW * start.size:
+            continue
         if 4 * size >= n or clock.expired or (tied > TIED and size > _LARGEST_TIED):
             break
         sample = engine.sample(size, seed)
@@ -82,19 +85,17 @@ def _climbed(
 ) -> tuple[Floats, float, float]:
     """Prices where a sample's smoothed ascent ended, passes, and the part that is tied there."""
     size = sample.problem.n_queries
-    passes, tied = 0.0, 1.0
+    passes, tied, at = 0.0, 1.0, start
     for stall in (False, True):
-        level = ascend(
-            sample, start, hottest=temperature, coldest=1 / size, clock=clock, stall=stall
-        )
+        level = ascend(sample, at, hottest=temperature, coldest=1 / size, clock=clock, stall=stall)
         passes += level.passes
-        tied = level.near_ties / size
+        at, temperature, tied = level.scaled, level.stalled, level.near_ties / size
         if tied > TIED:
-            tied = sample.evaluate(level.scaled, _TELLING).near_ties / size
+            tied = sample.evaluate(at, _TELLING).near_ties / size
             passes += 1
         if tied > TIED or not level.stalled:
             break
-    return level.scaled, passes, tied
+    return at, passes, tied
 
 
 def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> tuple[Floats, float]:
