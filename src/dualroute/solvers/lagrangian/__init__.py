@@ -8,6 +8,7 @@ routed better, or proves that they could not.
 
 import math
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +39,7 @@ from dualroute.solvers.lagrangian.settle import settle
 _ORDINARY_PRICE = 1e2
 _LARGEST_PRICE = 1e4
 _RECOUNTS = 4
+_MANY_ROWS = 32
 _FEW_DIVIDED = 4  # queries per row: about one is divided where nothing is tied
 _LONG = 20_000  # queries of a table that is not searched for lattices as a whole
 
@@ -64,7 +66,8 @@ class Lagrangian:
 
     def solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         """Search within the options; on Ctrl-C, what was found so far."""
-        return replace(attempted(self._solve, problem, options), solver="lagrangian")
+        with _few_threads(problem.n_rows, options.threads):
+            return replace(attempted(self._solve, problem, options), solver="lagrangian")
 
     def _solve(self, problem: RoutingProblem, options: SolveOptions) -> Solution:
         # In a long table only usage that is the same for all queries is searched for lattices,
@@ -98,6 +101,16 @@ class Lagrangian:
         if held.incumbent is None and held.find_ray():
             return Termination.INFEASIBLE
         return Termination.COMPLETED
+
+
+def _few_threads(n_rows: int, threads: int) -> AbstractContextManager[object]:
+    """Linear algebra on as many threads as were asked for: more would get in their way."""
+    if n_rows < _MANY_ROWS:
+        return nullcontext()  # too small for BLAS to share out
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(threads, user_api="blas")
+    return limits
 
 
 def _held(problem: RoutingProblem, steps: Floats, options: SolveOptions, clock: Clock) -> Held:
@@ -187,7 +200,7 @@ def _polish(held: Held, place: Focus) -> tuple[Focus, Ints]:
             place = moved or held.everything(place)
         place = held.everything(place)
         k = held.problem.n_rows
-        polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), 0.003)
+        polished = held.polish(place, Box.up_to(_ORDINARY_PRICE, k), place.unsure)
         solved = polished.exact and (polished.scaled < _ORDINARY_PRICE).all()
         # Prices that run away: the limits contradict each other, or nearly so.
         if not (solved or polished.late or held.find_ray()):

@@ -68,6 +68,8 @@ class Focus:
         Whole-table passes spent on the way.
     types
         Where the engine's queries are types of equal ones: what they stand for.
+    unsure
+        How far the prices may still be off, scaled, where nothing is settled.
     """
 
     engine: LocalEngine
@@ -77,6 +79,7 @@ class Focus:
     margin: float
     passes: float
     types: Types | None = None
+    unsure: float = 0.003
 
     @property
     def prices(self) -> Prices:
@@ -194,7 +197,8 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
         if small or clock.expired:
             break
         # Too much is left open by prices this far off: climb on all, and look again from there.
-        place, _ = _climbed(place, temperature, clock, told, coldest=temperature)
+        place, _, near = _climbed(place, temperature, clock, told, coldest=temperature)
+        temperature = cooled(temperature, near, start.size)
     return place
 
 
@@ -223,14 +227,14 @@ def _look(everything: Focus, temperature: float, clock: Clock, told: Told) -> tu
         box = _box(engine, inner, centre, radius)
         place = Focus(inner, part, inner.scaled(engine.prices(centre)), box, margin, passes)
         cooler = cooled(temperature, here.near_ties, start.size)
-        place, gradient = _climbed(place, cooler, clock, told)
+        place, gradient, _ = _climbed(place, cooler, clock, told)
         edge = box.edge(place.scaled, gradient)
         if not edge.any() or clock.expired:
             return place, True
         centre = engine.scaled(place.prices)
         largest = float(radius.max())
         radius = np.where(edge, np.maximum(4.0 * radius, 0.5 * largest), radius)
-    return replace(everything.at(centre), passes=passes), False
+    return replace(everything.at(centre), passes=passes, unsure=float(radius.max())), False
 
 
 def counted(everything: Focus, radius: Floats) -> Focus:
@@ -281,8 +285,8 @@ def _box(engine: LocalEngine, inner: LocalEngine, centre: Floats, radius: Floats
 
 def _climbed(
     place: Focus, hottest: float, clock: Clock, told: Told, coldest: float = COLDEST
-) -> tuple[Focus, Floats]:
-    """The place at the best prices that smoothing finds in its box, and the gradient there."""
+) -> tuple[Focus, Floats, int]:
+    """The place at the best prices found by smoothing in its box; gradient, near-ties there."""
     climbed: Ascent = ascend(
         place.engine,
         place.scaled,
@@ -294,7 +298,8 @@ def _climbed(
     )
     share = 1.0 if place.part is None else place.part.free.size / place.part.settled.size
     passes = place.passes + share * climbed.passes
-    return replace(place, scaled=climbed.scaled, passes=passes), climbed.gradient
+    climbed_to = replace(place, scaled=climbed.scaled, passes=passes)
+    return climbed_to, climbed.gradient, climbed.near_ties
 
 
 def _first_radius(step: Floats, centre: Floats, gradient: Floats) -> Floats:

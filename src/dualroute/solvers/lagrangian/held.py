@@ -22,7 +22,8 @@ from dualroute.solvers.lagrangian.polish import Polished, polish
 
 _EXACT = 1e-12
 OPTIMAL = 1e-9
-_FRUITLESS, _EXCHANGES = 2, 2  # calls of a short local search: in vain, and at a time
+_TURNS, _FRUITLESS = 6, 2  # of a short local search: at most, and in vain
+_EXCHANGES = 2  # calls of its kernel in a turn
 _ROWS_A_CALL = 4
 _ROUNDED = 4_000  # queries that are enough to round with, where there are many more
 
@@ -215,7 +216,9 @@ class Held:
         # Each limit has to be looked at.
         calls = max(_EXCHANGES, self.problem.n_rows // _ROWS_A_CALL)
         fruitless = 0
-        while fruitless < _FRUITLESS and not (self.closed or self.clock.expired):
+        for _ in range(_TURNS):
+            if fruitless == _FRUITLESS or self.closed or self.clock.expired:
+                break
             fruitless += 1
             if search.advance(self.clock, calls) and search.best is not None:
                 self.offer(near, search.best, "rounding")
