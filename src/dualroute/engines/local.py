@@ -283,6 +283,13 @@ class LocalEngine:
         """An engine over some of the queries, whose passes are compiled where this one's are."""
         return LocalEngine(problem, self.threads, self.sweeper.compiled)
 
+    def like(self, problem: RoutingProblem) -> "LocalEngine":
+        """An engine over the same queries in another order, whose scales are this one's."""
+        other = self.over(problem)
+        object.__setattr__(other, "value_scale", self.value_scale)
+        object.__setattr__(other, "row_scale", self.row_scale)
+        return other
+
     def part(self, scaled: Floats, radius: Floats, margin: float) -> Part:
         """The problem that is left where prices stay within a box.
 

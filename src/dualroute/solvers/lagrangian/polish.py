@@ -11,13 +11,16 @@ value, primal and dual agree, and the master's own duals mix the planes into a f
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 
 from dualroute.arrays import Floats, Ints
 from dualroute.engines.local import GOLDEN, Cuts, LocalEngine
 from dualroute.highs import QuietHighs
+from dualroute.problem import RoutingProblem
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import Box, Tell
 
@@ -45,12 +48,15 @@ class Mix:
         Bounds of the blocks of queries.
     n_models
         ``m``.
+    order
+        Which query is which in the blocks, shape ``(n,)``; None if each is itself.
     """
 
     weights: Floats
     cuts: tuple[Cuts, ...]
     edges: Ints
     n_models: int
+    order: Ints | None = None
 
     def shares(self, block: int) -> Floats:
         """Share of each model in each query of a block, shape ``(queries, m)``."""
@@ -64,7 +70,7 @@ class Mix:
 
     def every_share(self) -> Floats:
         """Share of each model in each query, shape ``(n, m)``."""
-        return np.concatenate([self.shares(b) for b in range(self.edges.size - 1)])
+        return self._in_order([self.shares(b) for b in range(self.edges.size - 1)])
 
     def votes(self, few: int) -> Ints:
         """A model for each query, shape ``(n,)``.
@@ -83,7 +89,14 @@ class Mix:
                 point = (np.arange(divided.size) + 0.5) * GOLDEN % 1.0 * reached[:, -1]
                 best[divided] = (reached <= point[:, None]).sum(axis=1)
             found.append(best)
-        return np.concatenate(found)
+        return self._in_order(found)
+
+    def _in_order(self, by_block: list[NDArray[Any]]) -> NDArray[Any]:
+        """What is known of every query, block by block, in the order of the queries."""
+        found = np.concatenate(by_block)
+        if self.order is not None:
+            found[self.order] = found.copy()
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +167,9 @@ def polish(
     n = engine.problem.n_queries
     # More blocks make a sharper master, which costs more: its worth where there are many rows.
     blocks = min(n, max(_FEWEST_BLOCKS, min(2 * start.size, _MOST_BLOCKS)))
-    edges = np.linspace(0, n, blocks + 1).astype(int)
+    order, edges = _blocks(engine.problem, blocks)
+    if order is not None:
+        engine = _reordered(engine, order)
     best = box.clip(start)
     widest = float((box.high - box.low).max(initial=0.0))
     cuts = engine.cuts(best, edges)
@@ -206,9 +221,35 @@ def polish(
         exact=exact,
         unbounded=value > ceiling,
         late=clock.expired,
-        mix=Mix(master.weights(), tuple(kept), edges, engine.problem.n_models),
+        mix=Mix(master.weights(), tuple(kept), edges, engine.problem.n_models, order),
         passes=passes,
     )
+
+
+def _blocks(problem: RoutingProblem, blocks: int) -> tuple[Ints | None, Ints]:
+    """Blocks of queries: an order of them, None if as they come; and where each block begins.
+
+    Where queries fall into groups with limits of their own, no block mixes groups: its planes
+    then touch few rows, and bound each group's part by itself.
+    """
+    n = problem.n_queries
+    grouped = [r for r in problem.rows if r.pool.shape == (n, 1) and r.n_pools > 1]
+    if not grouped:
+        return None, np.linspace(0, n, blocks + 1).astype(int)
+    group = max(grouped, key=lambda rows: rows.n_pools).pool[:, 0]
+    order = np.argsort(group, kind="stable")
+    sizes = np.unique(group, return_counts=True)[1]
+    parts = np.maximum(1, np.rint(blocks * sizes / n)).astype(int)
+    begins = np.concatenate([[0], np.cumsum(sizes)])
+    edges = [
+        np.linspace(b, e, k + 1)[:-1] for b, e, k in zip(begins, begins[1:], parts, strict=False)
+    ]
+    return order, np.append(np.concatenate(edges), n).astype(int)
+
+
+def _reordered(engine: LocalEngine, order: Ints) -> LocalEngine:
+    """An engine over the same queries in another order, in the same scale."""
+    return engine.like(engine.problem.take(order, engine.problem.limit))
 
 
 class _Master:
@@ -233,16 +274,19 @@ class _Master:
     def add(self, cuts: Cuts) -> None:
         """One row per block: block value minus use times prices is at most the plane's cost."""
         blocks, k = self._blocks, self._k
-        index = np.hstack([np.tile(np.arange(k), (blocks, 1)), k + np.arange(blocks)[:, None]])
-        value = np.hstack([-cuts.use, np.ones((blocks, 1))])
+        line, row = np.nonzero(cuts.use)
+        line = np.concatenate([line, np.arange(blocks)])
+        column = np.concatenate([row, k + np.arange(blocks)])
+        value = np.concatenate([-cuts.use[cuts.use != 0], np.ones(blocks)])
+        by_line = np.argsort(line, kind="stable")
         self._lp.addRows(
             blocks,
             np.full(blocks, -highspy.kHighsInf),
             cuts.cost * _MAGNIFY,
             value.size,
-            np.arange(blocks, dtype=np.int32) * (k + 1),
-            index.ravel().astype(np.int32),
-            value.ravel(),
+            np.searchsorted(line[by_line], np.arange(blocks)).astype(np.int32),
+            column[by_line].astype(np.int32),
+            value[by_line],
         )
         self._cuts += 1
 
