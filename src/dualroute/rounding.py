@@ -5,12 +5,12 @@ by what they cost at given prices and applied one at a time while the loads are 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints, entries, many, part_of
+from dualroute.arrays import Bools, Floats, Ints, at, entries, many, part_of
 from dualroute.problem import Prices, RoutingProblem, Rows, lagrangian, price_pairs
 from dualroute.solver import Clock
 
@@ -146,10 +146,10 @@ def _ranked(
     excess = math.inf if row is None else load[row] - ceiling[row]
     if not math.isfinite(excess):
         excess = math.inf
-    for block in problem.blocks():
-        best, rank, gain = _best_moves(problem, prices, block, routed, load, ceiling, row, excess)
+    for part in _movable(problem, routed, row):
+        best, rank, gain = _best_moves(problem, prices, part, routed, load, ceiling, row, excess)
         lines = np.flatnonzero(np.isfinite(rank))
-        queries.append(block.start + lines)
+        queries.append(lines + part.start if isinstance(part, slice) else part[lines])
         models.append(best[lines])
         ranks.append(rank[lines])
         gains.append(gain[lines])
@@ -157,10 +157,32 @@ def _ranked(
     return _moves(problem, routed, np.concatenate(queries)[order], np.concatenate(models)[order])
 
 
+def _movable(
+    problem: RoutingProblem, routed: Ints, row: int | None
+) -> Sequence[slice] | Sequence[Ints]:
+    """Parts of the queries, together all that a move could take off a row; all without a row."""
+    everything = list(problem.blocks())
+    if row is None:
+        return everything
+    for rows, offset in _offsets(problem):
+        pool = row - offset
+        if not 0 <= pool < rows.n_pools:
+            continue
+        if rows.pool.shape[1] == 1:  # a query takes out of one pool, whoever answers it
+            there = np.broadcast_to(rows.pool[:, 0] == pool, problem.n_queries)
+        elif (rows.smallest if rows.sign > 0 else -rows.largest) >= 0:  # it can only leave
+            there = at(rows.pool, routed) == pool
+        else:
+            return everything
+        movable = np.flatnonzero(there)
+        return np.array_split(movable, max(1, len(everything) * movable.size // routed.size))
+    return everything
+
+
 def _best_moves(
     problem: RoutingProblem,
     prices: Prices,
-    block: slice,
+    block: slice | Ints,
     routed: Ints,
     load: Floats,
     ceiling: Floats,
@@ -196,7 +218,7 @@ def _best_moves(
 
 def _effects(
     problem: RoutingProblem,
-    block: slice,
+    block: slice | Ints,
     here: Ints,
     load: Floats,
     ceiling: Floats,
