@@ -125,10 +125,13 @@ def _on_lattices(held: Held) -> Held | None:
     """The same search where lattices of all usage are looked for; None if they imply no more."""
     with held.timed("lattices"):
         steps = find_steps(held.stated)
-        options = replace(held.options, start=held.whole, prices=held.prices)
+        options = replace(held.options, start=None, prices=held.prices)
         closer = _held(held.stated, steps, options, held.clock)
     if not (closer.problem.limit < held.problem.limit).any():
         return None
+    # What bounds the looser limits bounds these; a routing keeps the ones if it keeps the others.
+    closer.bound, closer.prices = held.bound, held.prices
+    closer.incumbent, closer.objective = held.incumbent, held.objective
     closer.passes, closer.phases = held.passes, held.phases
     return closer
 
@@ -143,7 +146,8 @@ def _approach(held: Held) -> Focus | None:
     start = options.checked_start(problem)
     if start is not None and problem.meets_target(start):
         held.offer(everything, start, "start")
-        held.offer(everything, improve(problem, start, clock), "start")
+        if problem.n_queries < LARGE:  # a longer table is rounded to something better sooner
+            held.offer(everything, improve(problem, start, clock), "start")
     place = _climb(held, everything)
     if place.part is not None and options.mip_rel_gap + options.mip_abs_gap > 0:
         held.round(place, held.cheapest(place))
