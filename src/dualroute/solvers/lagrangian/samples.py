@@ -47,7 +47,9 @@ class Sampled:
     passes: float
 
 
-def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
+def ascend_samples(
+    engine: LocalEngine, start: Floats, *, seed: int, clock: Clock, good: bool = False
+) -> Sampled:
     """Climb on samples of 2,000, 15,000 and 60,000 queries.
 
     Parameters
@@ -56,11 +58,14 @@ def ascend_samples(engine: LocalEngine, start: Floats, *, seed: int, clock: Cloc
         Over all queries; a table too small to sample is left alone.
     start
         Scaled prices to begin with, shape ``(K,)``.
+    good
+        Whether they are as good as the smallest sample would make them.
     """
     n = engine.problem.n_queries
-    passes, temperature, scaled, tied = 0.0, HOTTEST, start, 0.0
+    passes, scaled, tied = 0.0, start, 0.0
+    temperature = 4 / _LEVELS[0] if good else HOTTEST
     moved = np.zeros_like(start)
-    for size in _LEVELS:
+    for size in _LEVELS[1:] if good else _LEVELS:
         if size < _PER_ROW * start.size:
             continue
         if 4 * size >= n or clock.expired or (tied > TIED and size > _LARGEST_TIED):
@@ -114,10 +119,17 @@ def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> tuple[Floats,
 
 
 def trust(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:
-    """Prices from elsewhere, in place of an ascent on samples; one sample tells of ties."""
-    n = engine.problem.n_queries
-    if n < 4 * _LEVELS[0] or clock.expired:
+    """Prices from elsewhere: as they are, or in place of what the smallest sample would give.
+
+    As they are where ties are the rule, for types take prices that are roughly right, and where
+    the table is short.
+    """
+    n, size = engine.problem.n_queries, _LEVELS[0]
+    if n < 4 * size or clock.expired:
         return Sampled(start, 0.1 * start, 0.0, 0.0)
-    sample = engine.sample(_LEVELS[0], seed)
+    sample = engine.sample(size, seed)
     here = sample.evaluate(sample.scaled(engine.prices(start)), _TELLING)
-    return Sampled(start, 0.02 * start, here.near_ties / _LEVELS[0], _LEVELS[0] / n)
+    tied = here.near_ties / size
+    if tied > TIED or n <= 4 * _LEVELS[1]:
+        return Sampled(start, 0.02 * start, tied, size / n)
+    return ascend_samples(engine, start, seed=seed, clock=clock, good=True)
