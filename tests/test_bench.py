@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dualroute import bench
+from dualroute import registry
 from dualroute.bench import (
     Case,
     Run,
@@ -121,9 +121,9 @@ def test_an_interrupt_ends_the_suite_and_loses_nothing(gap, monkeypatch):
                 Status.FEASIBLE, Termination.INTERRUPTED, np.zeros(problem.n_queries, int)
             )
 
-    load = bench.registry.load
+    load = registry.load
     monkeypatch.setattr(
-        bench.registry, "load", lambda g, name: Stopped if name == "stopped" else load(g, name)
+        registry, "load", lambda g, name: Stopped if name == "stopped" else load(g, name)
     )
     rows = bench_gap(gap, solver="stopped")
     assert [row.instance for row in rows] == ["right"]
