@@ -90,11 +90,11 @@ class _TextTable(Table):
     first: int
 
     @classmethod
-    def of(cls, source: str, content: bytes) -> "_TextTable":
+    def of(cls, source: str, content: bytes, sought: Sequence[str]) -> "_TextTable":
         content = content.removeprefix(_BOM)
         if b"\n" not in content[:_HEADER_BYTES] and b"\r" in content[:_HEADER_BYTES]:
             content = content.replace(b"\r", b"\n")
-        _check_text(source, content)
+        _check_text(source, content, sought)
         if not content or content.isspace():
             raise TableError(f"{source}: the file is empty; it needs a header in row 1 and rows")
         head = content[:_HEADER_BYTES].decode(errors="ignore")
@@ -103,13 +103,11 @@ class _TextTable(Table):
                 f"{source}: does not look like a table but like JSON: no columns in row 1, "
                 f"found {show(head.strip())}; convert it to CSV or Parquet"
             )
-        # The separator that splits the header furthest; a comma when none does.
-        headers = [(separator, *_header(source, head, separator)) for separator in ",;\t"]
-        separator, names, row, end = max(headers, key=lambda found: len(found[1]))
+        separator, names, row, end = _header(head, sought)
         body = content[end:]
         if body.endswith((b"\n\n", b"\r\n\r\n")):
             body = body.rstrip(b"\r\n")
-        return cls(source, tuple(name.strip() for name in names), body, separator, row + 1)
+        return cls(source, tuple(names), body, separator, row + 1)
 
     def _read(self, wanted: Sequence[str], numbers: Collection[str]) -> Rows:
         if not self.body or self.body.isspace():
@@ -233,8 +231,8 @@ class FrameTable(Table):
         return Rows(self.source, frame, 1)
 
 
-def open_table(path: PathLike) -> Table:
-    """The table in a file, by its content."""
+def open_table(path: PathLike, sought: Sequence[str]) -> Table:
+    """The table in a file, by its content; columns `sought`, the surest first, tell its header."""
     source = source_of(path)
     place = Path(path)
     if place.is_file():
@@ -244,7 +242,7 @@ def open_table(path: PathLike) -> Table:
     content = content_of(path)
     if content[:4] == b"PAR1":
         return _ParquetTable.of(source, content)
-    return _TextTable.of(source, content)
+    return _TextTable.of(source, content, sought)
 
 
 def content_of(path: PathLike) -> bytes:
@@ -270,7 +268,7 @@ def content_of(path: PathLike) -> bytes:
     return content
 
 
-def _check_text(source: str, content: bytes) -> None:
+def _check_text(source: str, content: bytes, sought: Sequence[str] = ()) -> None:
     """Refuse what is no UTF-8 text, at the first cell that is not."""
     if content.startswith(_SPREADSHEETS):
         raise TableError(
@@ -297,9 +295,7 @@ def _check_text(source: str, content: bytes) -> None:
         row, column, names = 1, 0, [""]
         with suppress(csv.Error):
             head = content[: error.start + 1].decode("latin-1").encode()
-            separator = max(
-                ",;\t", key=content[:_HEADER_BYTES].partition(b"\n")[0].decode("latin-1").count
-            )
+            separator, *_ = _header(content[:_HEADER_BYTES].decode("latin-1"), sought)
             for row, record in enumerate(_records(head, separator), 1):
                 names = names if row > 1 else record
                 column = len(record) - 1
@@ -323,7 +319,18 @@ def lines_of(source: str, content: bytes) -> tuple[str, ...]:
     return lines
 
 
-def _header(source: str, head: str, separator: str) -> tuple[list[str], int, int]:
+def _header(head: str, sought: Sequence[str]) -> tuple[str, list[str], int, int]:
+    """The separator; the names in the header, its row, and the bytes up to its end.
+
+    Names of models and attributes may hold more separators than the header has, so what counts
+    is which one leaves the columns sought whole. Among equals it is the one that splits the
+    header furthest, and a comma where none does.
+    """
+    headers = [(separator, *_first_record(head, separator)) for separator in ",;\t"]
+    return max(headers, key=lambda found: ([name in found[1] for name in sought], len(found[1])))
+
+
+def _first_record(head: str, separator: str) -> tuple[list[str], int, int]:
     """The first record that is not blank, its row, and the bytes up to its end."""
     end = 0
 
@@ -336,11 +343,12 @@ def _header(source: str, head: str, separator: str) -> tuple[list[str], int, int
     row = 0
     try:
         for row, record in enumerate(csv.reader(lines(), delimiter=separator), 1):
-            if any(cell.strip() for cell in record):
+            record = [cell.strip() for cell in record]
+            if any(record):
                 return record, row, end
     except csv.Error:
         pass
-    return [head[:80]], row, end
+    return [head[:80].strip()], row, end
 
 
 def _records(body: bytes, separator: str) -> Iterator[list[str]]:

@@ -81,7 +81,7 @@ def read_outcomes(
         the file, the column, the row and what to do.
     """
     asked = _Asked(cost, quality, tuple(columns), tuple(attributes), query, model)
-    return _outcomes(open_table(path), asked)
+    return _outcomes(open_table(path, [query, model]), asked)
 
 
 def outcomes_from_frame(
@@ -159,7 +159,7 @@ def read_queries(
                 f"give a CSV or Parquet file with a header"
             )
         return Queries(_counted(len(texts)), texts, {})
-    table = open_table(path)
+    table = open_table(path, [query, text])
     named = query in table.names
     if text not in table.names:
         option = "name it with --text, or give a .txt file with one query a line"
@@ -212,7 +212,7 @@ def read_routing(
         If the file cannot be read, names a query or model that the outcomes lack, routes a
         query twice, or leaves one out.
     """
-    table = open_table(path)
+    table = open_table(path, [query, model])
     if query not in table.names and model not in table.names:
         table.no_table("a routing", f"{query!r}, {model!r}")
     for name, option in ((query, "--query"), (model, "--model")):
