@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from dualroute.errors import TableError
 from dualroute.outcomes import Outcomes
 from dualroute.tables import (
+    Queries,
     outcomes_from_frame,
     read_outcomes,
     read_queries,
     read_routing,
     write_atomically,
+    write_outcomes,
+    write_queries,
     write_routing,
 )
 
@@ -263,6 +266,39 @@ def test_round_trip_through_every_form(tmp_path, outcomes):
             assert_equal(read_outcomes(tmp_path / name, **asked), outcomes)
         assert_equal(outcomes_from_frame(frame, **asked), outcomes)
         assert_equal(outcomes_from_frame(frame.lazy(), **asked), outcomes)
+
+
+# More of one separator in a name than the header has of the other.
+@pytest.mark.parametrize("name", [";;", ";;;;;;;;", ",,,,,,,,", "a;model;b", '";";;', "a\t\t\t\tb"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_names_that_hold_separators_round_trip(tmp_path, name, separator):
+    half = np.full((2, 1), 0.5)
+    outcomes = Outcomes(
+        models=(name,),
+        columns={"cost_usd": half, "quality": half, "seconds": half},
+        queries=np.array([name, "a"], object),
+        attributes={"tenant": np.array([name, name], object)},
+        cost="cost_usd",
+    )
+    path = tmp_path / "table.csv"
+    for frame in (long_frame(outcomes), wide_frame(outcomes)):
+        frame.write_csv(path, separator=separator)
+        assert_equal(read_outcomes(path, columns=["seconds"], attributes=["tenant"]), outcomes)
+
+
+@pytest.mark.parametrize("name", [";;;", ";;;;;;;;", "a\t\t\t\tb"])
+def test_columns_whose_names_hold_separators_round_trip(tmp_path, name):
+    half = np.full((1, 1), 0.5)
+    group = {name: np.array(["x"], object)}
+    queries = np.array(["a"], object)
+    outcomes = Outcomes(("m",), {"cost": half, "quality": half}, queries, group)
+    write_outcomes(tmp_path / "o.csv", outcomes)
+    assert_equal(read_outcomes(tmp_path / "o.csv", attributes=[name]), outcomes)
+    write_queries(tmp_path / "q.csv", Queries(queries, ("hi",), group))
+    read = read_queries(tmp_path / "q.csv", attributes=[name])
+    assert (read.texts, read.attributes[name].tolist()) == (("hi",), ["x"])
+    write_routing(tmp_path / "r.csv", ["a"], ["m"], {name: [1]})
+    assert read_routing(tmp_path / "r.csv", outcomes).tolist() == [0]
 
 
 @given(content=st.binary(max_size=200) | st.text('qmo,;|"\n\r 1.\té', max_size=60).map(str.encode))

@@ -1,6 +1,6 @@
 """Benchmarks: public suites against their best known values, and how time grows with size."""
 
-from dualroute.bench.machine import Machine, machine
+from dualroute.bench.host import Machine, machine
 from dualroute.bench.report import plain, scale_report, suite_report
 from dualroute.bench.scale import (
     Case,
