@@ -27,7 +27,7 @@ from dualroute.solvers.lagrangian.ascent import Box, Tell
 _MAGNIFY = 1e4  # the master's totals, so that HiGHS's absolute tolerance is 1e-13 of them
 _MAX_PASSES = 400
 _NEARLY_WHOLE = 0.999
-_FEWEST_BLOCKS, _MOST_BLOCKS = 32, 128
+_BLOCKS = 32  # more make a sharper master, whose passes cost more than they save
 _NOISE = 1e-13  # what HiGHS's tolerance leaves of a total near 1
 _MASTER_SECONDS = 2.0
 _SERIOUS = 0.05  # part of the promise that a step is to gain
@@ -165,9 +165,7 @@ def polish(
         Called with the prices and the scaled value of each new best.
     """
     n = engine.problem.n_queries
-    # More blocks make a sharper master, which costs more: its worth where there are many rows.
-    blocks = min(n, max(_FEWEST_BLOCKS, min(2 * start.size, _MOST_BLOCKS)))
-    order, edges = _blocks(engine.problem, blocks)
+    order, edges = _blocks(engine.problem, min(n, _BLOCKS))
     if order is not None:
         engine = _reordered(engine, order)
     best = box.clip(start)
