@@ -24,12 +24,12 @@ class _Interrupts:
     def hold(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return  # Python interrupts none but the main thread
-        self._depth += 1
-        if self._depth == 1:
+        if self._depth == 0:  # an interrupt before the handler is there finds nothing changed
             self._came = False
             self._handler = signal.getsignal(signal.SIGINT)
             if callable(self._handler):
                 signal.signal(signal.SIGINT, self._keep)
+        self._depth += 1
 
     def let(self) -> None:
         if threading.current_thread() is not threading.main_thread():
