@@ -62,7 +62,7 @@ with interrupts_held():
     from numba.core import event
 
 
-class _WhileCompiling(event.Listener):  # type: ignore[misc]
+class _WhileCompiling(event.Listener):  # type: ignore[misc]  # numba has no types
     """Hears of every compilation and every read from the cache: both take numba's lock."""
 
     def on_start(self, event: event.Event) -> None:
