@@ -29,7 +29,7 @@ from dualroute.region import core_of, core_problem
 from dualroute.rigour import fractions
 from dualroute.solver import Clock, Solution, SolveOptions, Status, Termination
 from dualroute.solvers.lagrangian import Lagrangian
-from dualroute.solvers.lagrangian.branch import branch
+from dualroute.solvers.lagrangian.branch import Search, branch
 
 ONE = np.ones((1, 1))
 
@@ -378,6 +378,28 @@ def test_a_stopped_search_proves_its_weaker_bound():
     assert checked.short
     assert checked.bound == answer.bound > -math.inf
     assert branch(problem, resolution=1.0, clock=Clock(1e-9)).nodes == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_search_gone_on_with_ends_where_one_left_alone_does(seed):
+    # Ten nodes in a turn, and from the second on an objective found elsewhere to beat.
+    problem = gap_like(seed, n=30, m=4)
+    alone = branch(problem, resolution=1.0)
+    optimum = problem.value(alone.assignment)
+    search, bounds = Search(problem, resolution=1.0), []
+    for turn in range(1, 1000):
+        answer = search.go_on(Clock(math.inf), 10 * turn)
+        checked = check_proof(problem, answer.proof, fractions(problem.target))
+        assert checked.flaw == ""
+        assert checked.bound == answer.bound <= optimum
+        bounds.append(answer.bound)
+        if answer.complete:
+            break
+        search.beat(optimum + 1.0)
+    assert answer.bound == optimum
+    assert problem.value(answer.assignment) == optimum
+    assert bounds == sorted(bounds)
+    assert len(bounds) > 1
 
 
 def test_ctrl_c_loses_nothing():

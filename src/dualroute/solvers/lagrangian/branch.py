@@ -118,23 +118,18 @@ def branch(
     BranchAnswer
         On Ctrl-C, or when the clock or the nodes run out, what is held by then.
     """
-    search = _Search(
+    search = Search(
         problem,
-        options or SolveOptions(),
-        clock or Clock(math.inf),
-        resolution,
-        step,
-        offer,
-        objective,
+        prices=prices,
+        objective=objective,
+        options=options,
+        resolution=resolution,
+        step=step,
+        offer=offer,
     )
-    interrupted = False
-    try:
-        if incumbent is not None:
-            search.take(incumbent)
-        search.run(prices, max_nodes)
-    except KeyboardInterrupt:
-        interrupted = True
-    return search.answer(interrupted)
+    if incumbent is not None:
+        search.take(incumbent)
+    return search.go_on(clock or Clock(math.inf), max_nodes)
 
 
 @dataclass(slots=True, eq=False)
@@ -150,18 +145,25 @@ class _Grown:
     split: tuple[int, tuple[tuple[int, ...], ...], tuple["_Grown", ...]] | None = None
 
 
-class _Search:
+class Search:
+    """The tree of `branch`, to be gone on with: what a turn has grown is there in the next.
+
+    Parameters are those of `branch`.
+    """
+
     def __init__(
         self,
         problem: RoutingProblem,
-        options: SolveOptions,
-        clock: Clock,
-        resolution: float | None,
-        step: float | None,
-        offer: Callable[[Ints], None] | None,
-        objective: float,
+        *,
+        prices: Prices | None = None,
+        objective: float = math.inf,
+        options: SolveOptions | None = None,
+        resolution: float | None = None,
+        step: float | None = None,
+        offer: Callable[[Ints], None] | None = None,
     ) -> None:
-        self.problem, self.options, self.clock = problem, options, clock
+        self.problem, self.options = problem, options or SolveOptions()
+        self.prices, self.clock = prices, Clock(math.inf)
         self.resolution, self.given_step, self.offer = resolution, step, offer
         self.region = Region.whole(problem, fractions(problem.target))
         self.incumbent: Ints | None = None
@@ -169,12 +171,16 @@ class _Search:
         self.vectors: list[Floats] = []
         self.rays: list[bool] = []
         self.root = _Grown(allowed_pairs(problem), -math.inf, 0, [])
+        if prices is not None:
+            self.root.hints.append(self._vector(prices.vector))
+        self.order = count()
+        self.waiting: list[tuple[float, int, _Grown]] = [(-math.inf, next(self.order), self.root)]
         self.nodes = 0
         self.relaxation: _Relaxation | None = None
         self.gains = np.zeros((2, problem.n_queries))
         self.seen = np.zeros((2, problem.n_queries))
         self.step = self._step()
-        self.core: tuple[Region, _Search] | None = None
+        self.core: tuple[Region, Search] | None = None
         self.settled_at = math.inf  # the objective when the root was last looked at again
 
     # What is held
@@ -213,27 +219,41 @@ class _Search:
                 self.offer(routing)
         return True
 
+    def beat(self, objective: float) -> None:
+        """An objective to beat from now on, of a routing found elsewhere."""
+        if objective < self.objective:
+            self.incumbent, self.objective = None, objective
+            self.step = self._step()
+
     # The search
 
-    def run(self, prices: Prices | None, max_nodes: int) -> None:
-        if prices is not None:
-            self.root.hints.append(self._vector(prices.vector))
-        order = count()
-        heap: list[tuple[float, int, _Grown]] = []
-        here: _Grown | None = self.root
-        while here is not None:
-            if self.clock.expired or self.nodes >= max_nodes:
+    def go_on(self, clock: Clock, max_nodes: int = 1_000_000) -> BranchAnswer:
+        """Grow the tree until it is closed, or the clock or the nodes run out, or Ctrl-C."""
+        try:
+            self._grow(clock, max_nodes)
+        except KeyboardInterrupt:
+            return self._answer(interrupted=True)
+        return self._answer(interrupted=False)
+
+    def _grow(self, clock: Clock, max_nodes: int) -> None:
+        self.clock = clock
+        here: _Grown | None = None
+        while self.core is None and (here is not None or self.waiting):
+            if here is None:
+                here = heapq.heappop(self.waiting)[2]
+            if clock.expired or self.nodes >= max_nodes:
+                heapq.heappush(self.waiting, (here.bound, next(self.order), here))
                 return
             children = self._visit(here)
             if self.objective < self.settled_at and self._narrow():
-                assert self.core is not None
-                self.core[1].run(prices, max_nodes - self.nodes)
-                return
+                break
             for child in children[1:]:
-                heapq.heappush(heap, (child.bound, next(order), child))
+                heapq.heappush(self.waiting, (child.bound, next(self.order), child))
             here = children[0] if children else None
-            while here is None and heap:
-                here = heapq.heappop(heap)[2]
+        if self.core is not None:
+            region, search = self.core
+            search.beat(self.objective - float(region.offset))
+            search._grow(clock, max_nodes - self.nodes)
 
     def _narrow(self) -> bool:
         """Start over on the core, once what the root's prices leave open is that much less."""
@@ -252,16 +272,16 @@ class _Search:
         if left > enough * before or pairs.shape[0] < _WORTH_NARROWING:
             return False
         region, pairs = region.without(pairs, free)
-        search = _Search(
+        search = Search(
             core_problem(region, pairs),
-            self.options,
-            self.clock,
-            self.resolution,
-            self.step,
-            partial(self._offered, region),
-            self.objective - float(region.offset),
+            prices=self.prices,
+            objective=self.objective - float(region.offset),
+            options=self.options,
+            resolution=self.resolution,
+            step=self.step,
+            offer=partial(self._offered, region),
         )
-        self.core, self.relaxation = (region, search), None
+        self.core, self.relaxation, self.waiting = (region, search), None, []
         self.root = _Grown(None, self.root.bound, 0, [], self.root.vectors)
         return True
 
@@ -269,7 +289,10 @@ class _Search:
         self.take(region.routing(routing))
 
     def _visit(self, node: _Grown) -> list[_Grown]:
-        """Relax a node and branch; its open children, the one to dive into first."""
+        """Relax a node and branch; its open children, the one to dive into first.
+
+        The node itself where the time ran out first.
+        """
         self.nodes += 1
         for hint in node.hints:
             self._apply(node, hint)
@@ -283,6 +306,8 @@ class _Search:
         relaxed = self._relax(node)
         if node.closed or node.pairs is None:
             return []
+        if relaxed is None and self.clock.expired:
+            return [node]
         pairs = node.pairs
         if pairs.sum(axis=1).max() == 1:
             self._settle(node, pairs.argmax(axis=1))
@@ -502,7 +527,7 @@ class _Search:
 
     # The answer
 
-    def answer(self, interrupted: bool) -> BranchAnswer:
+    def _answer(self, *, interrupted: bool) -> BranchAnswer:
         number: dict[int, int] = {}  # of the vectors, many of which were only tried
         nodes = [
             replace(node, vectors=tuple(number.setdefault(v, len(number)) for v in node.vectors))
@@ -523,7 +548,7 @@ class _Search:
             complete = least == math.inf
         else:
             region, search = self.core
-            core = search.answer(interrupted)
+            core = search._answer(interrupted=interrupted)
             proof, complete = lift(core.proof, region.queries, proof), core.complete
             relaxed += core.nodes
             least = core.bound

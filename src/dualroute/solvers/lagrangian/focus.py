@@ -70,6 +70,8 @@ class Focus:
         Where the engine's queries are types of equal ones: what they stand for.
     unsure
         How far the prices may still be off, scaled, where nothing is settled.
+    around
+        Other prices near the best, scaled, shape ``(any, K)``, where samples left some.
     """
 
     engine: LocalEngine
@@ -80,6 +82,7 @@ class Focus:
     passes: float
     types: Types | None = None
     unsure: float = 0.003
+    around: Floats | None = None
 
     @property
     def prices(self) -> Prices:
@@ -189,7 +192,9 @@ def focus(engine: LocalEngine, sampled: Sampled, *, clock: Clock, told: Told) ->
         typical = float(np.median(start[start > 0])) if (start > 0).any() else _TYPICAL
         unsure = sampled.moved + _SAMPLING * np.maximum(start, 0.3 * typical)
         worth_it = n >= _COUNTED and engine.sweeper.signs
-        return counted(everything, unsure) if worth_it else everything
+        if worth_it:
+            return counted(everything, unsure)
+        return replace(everything, around=sampled.around)
     temperature = max(_NEAR / n * max(1.0, start.size / _MANY_ROWS), _COOL)
     place = everything
     for _ in range(_LOOKS):

@@ -159,6 +159,7 @@ class Held:
             box=box,
             radius=radius,
             tell=place.tell(self.told("polish")),
+            around=place.around,
         )
         self.passes += polished.passes * engine.problem.n_queries / self.problem.n_queries
         return polished

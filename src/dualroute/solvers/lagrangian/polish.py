@@ -122,6 +122,8 @@ class Polished:
         The fractional routing that the master's duals make of the planes.
     passes
         Full passes made.
+    tried
+        Where they were made, in their order, shape ``(passes, K)``.
     """
 
     scaled: Floats
@@ -132,6 +134,7 @@ class Polished:
     late: bool
     mix: Mix
     passes: int
+    tried: Floats
 
 
 def polish(
@@ -144,6 +147,7 @@ def polish(
     box: Box,
     radius: float,
     tell: Tell | None = None,
+    around: Floats | None = None,
 ) -> Polished:
     """Climb from good prices to the optimum of the linear relaxation.
 
@@ -163,20 +167,24 @@ def polish(
         First half-width of the trust region.
     tell
         Called with the prices and the scaled value of each new best.
+    around
+        Other scaled prices to begin with planes at, shape ``(any, K)``: those a sample's polish
+        ended among tell what the first trust region would have to find out.
     """
     n = engine.problem.n_queries
     order, edges = _blocks(engine.problem, min(n, _BLOCKS))
     if order is not None:
         engine = _reordered(engine, order)
-    best = box.clip(start)
     widest = float((box.high - box.low).max(initial=0.0))
-    cuts = engine.cuts(best, edges)
-    value, passes = cuts.value, 1
+    master = _Master(engine.limit, edges.size - 1)
+    tried = [box.clip(at) for at in (start, *(() if around is None else around))]
+    kept = [engine.cuts(at, edges) for at in tried]
+    for cuts in kept:
+        master.add(cuts)
+    first = int(np.argmax([cuts.value for cuts in kept]))
+    best, value, passes = tried[first], kept[first].value, len(tried)
     if tell is not None:
         tell(best, value)
-    master = _Master(engine.limit, edges.size - 1)
-    kept: list[Cuts] = [cuts]
-    master.add(cuts)
     upper, exact, nulls = math.inf, False, 0
     while passes < _MAX_PASSES and not clock.expired and value <= ceiling:
         solved = master.solve(
@@ -198,6 +206,7 @@ def polish(
         inside = not bool((at_edge & (trial > box.low) & (trial < box.high)).any())
         cuts = engine.cuts(trial, edges)
         passes += 1
+        tried.append(trial)
         kept.append(cuts)
         master.add(cuts)
         gained = cuts.value - value
@@ -221,6 +230,7 @@ def polish(
         late=clock.expired,
         mix=Mix(master.weights(), tuple(kept), edges, engine.problem.n_models, order),
         passes=passes,
+        tried=np.array(tried),
     )
 
 

@@ -13,7 +13,7 @@ from dualroute.arrays import Floats
 from dualroute.engines.local import LocalEngine
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.ascent import HOTTEST, Box, ascend
-from dualroute.solvers.lagrangian.polish import polish
+from dualroute.solvers.lagrangian.polish import Polished, polish
 
 _LEVELS = (2_000, 15_000, 60_000)
 _PER_ROW = 50  # queries of a sample: with fewer, limits that can be kept may look as if not
@@ -22,6 +22,7 @@ _LARGEST_PRICE = 1e2
 _RADIUS = 0.06  # of the largest price: the first trust region of a polish
 _CLOSE_ENOUGH = 1e-5
 _TELLING = 1e-4  # the temperature that tells ties from mere neighbours, at prices this good
+_AROUND = 4
 TIED = 0.25  # part of the queries that no temperature tells apart, from which on it is the rule
 
 
@@ -39,12 +40,16 @@ class Sampled:
         Part of the last sample's queries that no temperature tells apart.
     passes
         Full-table equivalents spent.
+    around
+        Where the last sample was polished, if it was: the last prices tried, scaled for the
+        whole, shape ``(any, K)``.
     """
 
     scaled: Floats
     moved: Floats
     tied: float
     passes: float
+    around: Floats | None = None
 
 
 def ascend_samples(
@@ -64,7 +69,7 @@ def ascend_samples(
     n = engine.problem.n_queries
     passes, scaled, tied = 0.0, start, 0.0
     temperature = 4 / _LEVELS[0] if good else HOTTEST
-    moved = np.zeros_like(start)
+    moved, around = np.zeros_like(start), None
     for size in _LEVELS[1:] if good else _LEVELS:
         if size < _PER_ROW * start.size:
             continue
@@ -75,14 +80,16 @@ def ascend_samples(
         if tied <= TIED:
             at, spent, tied = _climbed(sample, at, temperature, clock)
         if tied > TIED:
-            at, more = _polished(sample, at, clock)
-            spent += more
+            polished = _polished(sample, at, clock)
+            at, spent = polished.scaled, spent + polished.passes
+            near = polished.tried[-_AROUND:]
+            around = np.array([engine.scaled(sample.prices(one)) for one in near])
         # A sample measures rows and objective by itself; prices go from one to the other.
         reached = engine.scaled(sample.prices(at))
         moved, scaled = np.abs(reached - scaled), reached
         passes += (spent + 1) * size / n
         temperature = 4 / size  # ties finer than a sample resolves are left to the next
-    return Sampled(scaled, moved, tied, passes)
+    return Sampled(scaled, moved, tied, passes, around)
 
 
 def _climbed(
@@ -103,10 +110,10 @@ def _climbed(
     return at, passes, tied
 
 
-def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> tuple[Floats, float]:
-    """Prices near the optimum of a sample's relaxation, and passes over the sample."""
+def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> Polished:
+    """Prices near the optimum of a sample's relaxation."""
     radius = _RADIUS * max(float(start.max(initial=0.0)), 1.0 / start.size)
-    reached = polish(
+    return polish(
         sample,
         start,
         ceiling=math.inf,
@@ -115,7 +122,6 @@ def _polished(sample: LocalEngine, start: Floats, clock: Clock) -> tuple[Floats,
         box=Box.up_to(_LARGEST_PRICE, start.size),
         radius=radius,
     )
-    return reached.scaled, float(reached.passes)
 
 
 def trust(engine: LocalEngine, start: Floats, *, seed: int, clock: Clock) -> Sampled:

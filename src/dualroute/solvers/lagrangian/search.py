@@ -21,7 +21,7 @@ from dualroute.problem import Prices, allowed_pairs, lagrangian, regrets
 from dualroute.solver import Clock, SolveOptions
 from dualroute.solvers.lagrangian.core import CoreAnswer, columns_of, open_pairs, solve_pairs
 
-_AT_ONCE = 2_000  # pairs of a core that HiGHS may well settle before anything is compiled
+_AT_ONCE = 300  # pairs of a core that HiGHS may well settle before anything is compiled
 _SMALL_CORE, _CORE = 500, 6_000
 _LARGEST_CORE = 50_000
 _CORE_SHARE, _SMALL_CORE_SHARE = 0.15, 0.4
@@ -29,7 +29,6 @@ _CORE_SECONDS = 3.0
 _PROGRAM_SECONDS = 1.0
 _PROGRAM = 300  # pairs of the first program; later ones take what fits their time
 _SMALLEST_PROGRAM, _LARGEST_PROGRAM = 60, 20_000
-_COMPILE_SECONDS = 2.0
 _EXCHANGES = 25  # calls of its kernel at a time
 _LONGEST_REST = 16
 _PATIENCE, _FEW_PROGRAMS = 80, 8
@@ -65,6 +64,7 @@ def search(
     bound: float,
     options: SolveOptions,
     clock: Clock,
+    may_compile: bool = True,
     offer: Callable[[Ints, str], None],
 ) -> SearchAnswer:
     """Look for better routings until the gap asked for is reached or nothing more is gained.
@@ -83,10 +83,12 @@ def search(
         A lower bound on the objective, to measure the gap by.
     options
         Gaps to stop at, seed and threads; the time is the clock's.
+    may_compile
+        Whether there is time for loading compiled code, which its first use has to compile.
     offer
         Called with each better routing that keeps every limit, and the phase that found it.
     """
-    hunt = _Hunt(engine, prices, base, feasible, bound, options, clock, offer)
+    hunt = _Hunt(engine, prices, base, feasible, bound, options, clock, may_compile, offer)
     hunt.run()
     return SearchAnswer(hunt.best_bound, hunt.complete, hunt.interrupted)
 
@@ -102,6 +104,7 @@ class _Hunt:
     bound: float
     options: SolveOptions
     clock: Clock
+    may_compile: bool
     offer: Callable[[Ints, str], None]
     objective: float = math.inf
     floor: float = -math.inf
@@ -165,7 +168,7 @@ class _Hunt:
 
     def exchanged(self) -> bool:
         """Some neighbourhoods re-optimised by the compiled search; whether it found better."""
-        if not is_compiled() and self.clock.left < _COMPILE_SECONDS:
+        if not (self.may_compile or is_compiled()):
             return False
         if self.exchange is None:
             problem = self.engine.problem
