@@ -380,15 +380,15 @@ def test_a_stopped_search_proves_its_weaker_bound():
     assert branch(problem, resolution=1.0, clock=Clock(1e-9)).nodes == 0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 3, 4])
 def test_a_search_gone_on_with_ends_where_one_left_alone_does(seed):
-    # Ten nodes in a turn, and from the second on an objective found elsewhere to beat.
-    problem = gap_like(seed, n=30, m=4)
+    # Five nodes in a turn, and from the second on an objective found elsewhere to beat.
+    problem = gap_like(seed, n=24, m=4)
     alone = branch(problem, resolution=1.0)
     optimum = problem.value(alone.assignment)
     search, bounds = Search(problem, resolution=1.0), []
     for turn in range(1, 1000):
-        answer = search.go_on(Clock(math.inf), 10 * turn)
+        answer = search.go_on(Clock(math.inf), 5 * turn)
         checked = check_proof(problem, answer.proof, fractions(problem.target))
         assert checked.flaw == ""
         assert checked.bound == answer.bound <= optimum
