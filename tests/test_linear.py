@@ -22,9 +22,9 @@ from dualroute import highs as highs_module
 from dualroute.certificate import certify
 from dualroute.highs import run_highs
 from dualroute.instances import continuous
-from dualroute.linear import linear_form, use_of
+from dualroute.linear import Task, linear_form, use_of
 from dualroute.problem import Prices, RoutingProblem, Rows, allowed_pairs, lagrangian
-from dualroute.solver import Solution, Status, Termination
+from dualroute.solver import Solution, SolveOptions, Status, Termination
 from dualroute.testing import random_problem
 
 ONE = np.ones((1, 1))
@@ -165,7 +165,7 @@ def test_everything_fixed_leaves_no_columns():
 @given(small_problems(planted=True, max_queries=4, sizes=SIZES, palettes=ORDINARY))
 def test_the_integer_program_has_the_optimum_of_the_enumeration(problem):
     form = linear_form(problem)
-    answer = run_highs(form, integer=True)
+    answer = run_highs(form, Task(integer=True))
     assert answer.termination is Termination.OPTIMAL
     routing = form.routing(answer.x, np.zeros(problem.n_queries, int))
     best = min(float(exact_value(problem, r)) for r in every_feasible_routing(problem))
@@ -192,7 +192,7 @@ def test_an_optimum_comes_with_its_own_columns_whatever_the_start(monkeypatch):
     runs = runs_of(monkeypatch)
     for start in starts:
         runs.clear()
-        answer = run_highs(form, integer=True, start=form.columns_of(start))
+        answer = run_highs(form, Task(integer=True, start=form.columns_of(start)))
         assert answer.termination is Termination.OPTIMAL
         assert answer.best_bound == 2.5
         found = form.routing(answer.x, start)
@@ -206,7 +206,7 @@ def test_a_gap_that_was_asked_for_is_not_taken_for_other_columns(monkeypatch):
     form = linear_form(simulated.problem)
     runs = runs_of(monkeypatch)
     start = form.columns_of(simulated.hidden)
-    answer = run_highs(form, integer=True, start=start, mip_rel_gap=0.9)
+    answer = run_highs(form, Task(integer=True, start=start, options=SolveOptions(mip_rel_gap=0.9)))
     assert answer.termination is Termination.OPTIMAL
     assert len(runs) == 1
     value = simulated.problem.value(form.routing(answer.x, simulated.hidden))
@@ -217,7 +217,7 @@ def test_a_gap_that_was_asked_for_is_not_taken_for_other_columns(monkeypatch):
 @given(small_problems(planted=True, sizes=SIZES, palettes=ORDINARY))
 def test_row_duals_of_the_relaxation_are_prices_that_attain_its_value(problem):
     form = linear_form(problem)
-    answer = run_highs(form, integer=False)
+    answer = run_highs(form, Task(integer=False))
     assert answer.termination is Termination.OPTIMAL
     prices = form.prices(problem, answer.row_dual)
     value = lagrangian(problem, prices).value
@@ -232,7 +232,7 @@ def test_the_value_of_a_restricted_program_counts_the_fixed_queries(problem, dat
     pairs = np.zeros(problem.objective.shape, bool)
     pairs[np.flatnonzero(free[: problem.n_queries])] = True
     assume(pairs.any())
-    answer = run_highs(linear_form(problem, pairs, best), integer=True)
+    answer = run_highs(linear_form(problem, pairs, best), Task(integer=True))
     assert answer.best_bound == pytest.approx(problem.value(best), abs=1e-6)
 
 
@@ -245,14 +245,14 @@ def test_duals_by_hand():
         budget = Rows("budget", np.array([[1.0, 4.0]]), np.array([usd]))
         problem = RoutingProblem(-quality, (budget,))
         form = linear_form(problem)
-        answer = run_highs(form, integer=False)
+        answer = run_highs(form, Task(integer=False))
         assert form.prices(problem, answer.row_dual).vector[0] == pytest.approx(price, abs=1e-9)
 
 
 @SOLVED
 @given(small_problems(max_queries=3, sizes=SIZES, palettes=ORDINARY))
 def test_duals_of_the_elastic_program_prove_infeasibility_when_it_pays(problem):
-    answer = run_highs(linear_form(problem).elastic(), integer=False)
+    answer = run_highs(linear_form(problem).elastic(), Task(integer=False))
     assert answer.termination is Termination.OPTIMAL
     form = linear_form(problem).elastic()
     ray = form.prices(problem, answer.row_dual)
@@ -269,7 +269,7 @@ def test_a_row_of_very_different_sizes_is_taken():
     # Two queries take next to nothing and one 1e7 of 2e7; every routing is feasible.
     budget = Rows("budget", np.array([[1e-9], [1e-9], [1e7]]), np.array([2e7]))
     problem = RoutingProblem(np.array([[1.0, 2.0]] * 3), (budget,))
-    answer = run_highs(linear_form(problem), integer=True)
+    answer = run_highs(linear_form(problem), Task(integer=True))
     assert answer.best_bound == pytest.approx(3.0, abs=1e-6)
 
 
@@ -278,7 +278,7 @@ def test_the_elastic_program_of_a_part_counts_excess_alone():
     capacity = Rows("capacity", ONE, np.array([1.0]))
     problem = RoutingProblem(np.array([[5.0], [7.0]]), (capacity,))
     form = linear_form(problem, np.array([[False], [True]]), np.array([0, 0])).elastic()
-    assert run_highs(form, integer=False).best_bound == pytest.approx(1.0, abs=1e-6)
+    assert run_highs(form, Task(integer=False)).best_bound == pytest.approx(1.0, abs=1e-6)
 
 
 def test_prices_are_of_the_rows_and_never_negative():

@@ -9,8 +9,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import highspy
@@ -18,7 +17,7 @@ import numpy as np
 
 from dualroute.arrays import Floats
 from dualroute.errors import OptionError
-from dualroute.linear import LinearForm
+from dualroute.linear import Answer, LinearForm, Task
 from dualroute.solver import Termination
 
 _GRACE = 1.0
@@ -36,77 +35,37 @@ class QuietHighs(highspy.Highs):
         super().enableCallbacks()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HighsAnswer:
-    """What one run of HiGHS left behind, in unscaled objective units.
-
-    Attributes
-    ----------
-    termination
-        Why it stopped; `INFEASIBLE` is HiGHS's claim.
-    x
-        Column values, shape ``(c,)``; None if no feasible point was found.
-    best_bound
-        Its lower bound; ``-inf`` if it has none.
-    row_dual
-        Duals of all (scaled) rows, after an LP solved to optimality; else None.
-    iterations
-        Simplex and interior-point iterations, or branch-and-bound nodes.
-    interrupted
-        Whether Ctrl-C came while it ran, however it ended.
-    """
-
-    termination: Termination
-    x: Floats | None
-    best_bound: float
-    row_dual: Floats | None
-    iterations: int
-    interrupted: bool = False
-
-
-def run_highs(
-    form: LinearForm,
-    *,
-    integer: bool,
-    time_limit: float = math.inf,
-    mip_rel_gap: float = 0.0,
-    mip_abs_gap: float = 0.0,
-    seed: int = 0,
-    threads: int = 1,
-    start: Floats | None = None,
-    algorithm: str = "choose",
-    on_incumbent: Callable[[float, float], None] | None = None,
-) -> HighsAnswer:
+def run_highs(form: LinearForm, task: Task, algorithm: str = "choose") -> Answer:
     """Solve a linear form as a MILP, or its relaxation.
+
+    What `Task.on_incumbent` raises ends the run and is raised again here; it is called in HiGHS's
+    thread. Where HiGHS calls a start optimal beside another objective than its own, it is asked
+    again without.
 
     Parameters
     ----------
     form
         The program.
-    integer
-        Whether columns are binary; the relaxation otherwise.
-    start
-        A full set of column values to start from, shape ``(c,)``. Where HiGHS calls it optimal
-        beside another objective than its own, it is asked again without.
+    task
+        How to solve it.
     algorithm
         HiGHS's own name: ``choose``, ``simplex``, ``ipx`` or ``pdlp`` (relaxation only).
-    on_incumbent
-        Called with objective and bound, unscaled, at every better routing, in HiGHS's thread;
-        what it raises ends the run and is raised again here.
 
     Raises
     ------
     OptionError
         If HiGHS refuses an option or the model.
     """
+    options, integer, start = task.options, task.integer, task.start
+    time_limit, on_incumbent = options.time_limit, task.on_incumbent
     model = QuietHighs()
     _set(model, "primal_feasibility_tolerance", 1e-9)
     _set(model, "dual_feasibility_tolerance", 1e-9)
     _set(model, "mip_feasibility_tolerance", 1e-9)
-    _set(model, "mip_rel_gap", mip_rel_gap)
+    _set(model, "mip_rel_gap", options.mip_rel_gap)
     # Above zero, or HiGHS goes on over differences of rounding size.
-    _set(model, "mip_abs_gap", max(mip_abs_gap * form.cost_scale, 1e-9))
-    _set(model, "random_seed", seed % 2**31)
+    _set(model, "mip_abs_gap", max(options.mip_abs_gap * form.cost_scale, 1e-9))
+    _set(model, "random_seed", options.seed % 2**31)
     if math.isfinite(time_limit):
         _set(model, "time_limit", max(time_limit, 1e-3))
     if not integer:
@@ -115,8 +74,10 @@ def run_highs(
         _set(model, "solver", "ipx" if large else algorithm)
     # HiGHS keeps the thread count of the process's first solve and refuses any other.
     model.resetGlobalScheduler(True)
-    _set(model, "threads", min(threads, os.cpu_count() or 1))
+    _set(model, "threads", min(options.threads, os.cpu_count() or 1))
+    building = time.perf_counter()
     _pass(model, form, integer)
+    built = time.perf_counter() - building
     if start is not None:
         solution = highspy.HighsSolution()
         solution.col_value = np.asarray(start, np.float64)
@@ -142,28 +103,19 @@ def run_highs(
         raise run.error
     if finished:
         if start is None or run.interrupted or _means_its_columns(model, form):
-            return _answer(model, form, integer, interrupted=run.interrupted)
+            answer = _answer(model, form, integer, interrupted=run.interrupted)
+            return replace(answer, build_seconds=built)
         # Where presolve settles it all, HiGHS 1.16 hands back the start it was given beside the
         # objective of the optimum.
-        return run_highs(
-            form,
-            integer=integer,
-            time_limit=time_limit - (time.perf_counter() - begun),
-            mip_rel_gap=mip_rel_gap,
-            mip_abs_gap=mip_abs_gap,
-            seed=seed,
-            threads=threads,
-            algorithm=algorithm,
-            on_incumbent=on_incumbent,
-        )
+        left = options.after(time.perf_counter() - begun)
+        return run_highs(form, replace(task, start=None, options=left), algorithm)
     bound = run.best_bound / scale + offset if math.isfinite(run.best_bound) else -math.inf
-    return HighsAnswer(
+    return Answer(
         termination=Termination.INTERRUPTED if run.interrupted else Termination.TIME_LIMIT,
         x=run.x,
         best_bound=bound,
-        row_dual=None,
-        iterations=0,
         interrupted=run.interrupted,
+        build_seconds=built,
     )
 
 
@@ -265,9 +217,7 @@ def _means_its_columns(model: highspy.Highs, form: LinearForm) -> bool:
     return math.isclose(told, held, rel_tol=_SAME, abs_tol=_SAME)
 
 
-def _answer(
-    model: highspy.Highs, form: LinearForm, integer: bool, *, interrupted: bool
-) -> HighsAnswer:
+def _answer(model: highspy.Highs, form: LinearForm, integer: bool, *, interrupted: bool) -> Answer:
     status = model.getModelStatus()
     info, solution = model.getInfo(), model.getSolution()
     termination = {
@@ -291,7 +241,7 @@ def _answer(
         row_dual = np.asarray(solution.row_dual)
     if status == _STATUS.kOptimal and termination is Termination.OPTIMAL and integer and x is None:
         termination = Termination.NUMERICAL
-    return HighsAnswer(
+    return Answer(
         termination=termination,
         x=x,
         best_bound=bound / form.cost_scale + form.offset if math.isfinite(bound) else -math.inf,

@@ -1,12 +1,19 @@
-"""The same problem as sparse matrices, whole or on some pairs only, and the way back."""
+"""The same problem as sparse matrices, whole or on some pairs only, and the way back.
 
-from dataclasses import dataclass, replace
+`LinearForm` is what a general solver is asked, `Task` how, and `Answer` what it leaves.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 
 from dualroute.arrays import Bools, Floats, Ints, entries, pool_sums
 from dualroute.problem import Prices, RoutingProblem
+from dualroute.solver import SolveOptions, Termination
 
 _LARGEST, _SMALLEST = 1e12, 1e-100
 
@@ -90,8 +97,69 @@ class LinearForm:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """How a linear form is to be solved.
+
+    Attributes
+    ----------
+    integer
+        Whether columns are binary; between 0 and 1 otherwise.
+    options
+        Time limit, gaps (of unscaled objectives), seed and threads.
+    start
+        A full set of column values to start from, shape ``(c,)``; None if there is none.
+    on_incumbent
+        Called with objective and bound, unscaled, at every better routing, by solvers that can.
+    """
+
+    integer: bool
+    options: SolveOptions = field(default_factory=SolveOptions)
+    start: Floats | None = None
+    on_incumbent: Callable[[float, float], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What one run of a linear or integer program left behind, in unscaled objective units.
+
+    Attributes
+    ----------
+    termination
+        Why it stopped; `INFEASIBLE` is the solver's claim.
+    x
+        Column values, shape ``(c,)``; None if no feasible point was found.
+    best_bound
+        A lower bound on the objective, on the solver's word; ``-inf`` if none.
+    row_dual
+        Of every row (``<=`` rows have negative duals when minimising), scaled as the form is;
+        None after an integer program, or without an optimum.
+    iterations
+        Nodes of an integer program, steps of a relaxation.
+    interrupted
+        Whether Ctrl-C ended it.
+    build_seconds
+        Spent on handing the form over, in the solver's own terms.
+    """
+
+    termination: Termination
+    x: Floats | None = None
+    best_bound: float = -math.inf
+    row_dual: Floats | None = None
+    iterations: int = 0
+    interrupted: bool = False
+    build_seconds: float = 0.0
+
+
+Run: TypeAlias = Callable[[LinearForm, Task], Answer]
+
+
 def linear_form(
-    problem: RoutingProblem, pairs: Bools | None = None, base: Ints | None = None
+    problem: RoutingProblem,
+    pairs: Bools | None = None,
+    base: Ints | None = None,
+    *,
+    scaled: bool = True,
 ) -> LinearForm:
     """The linear form of a problem, on all pairs or on some.
 
@@ -104,13 +172,15 @@ def linear_form(
     base
         Needed with `pairs`: a routing, shape ``(n,)``. A query with no pair of its own stays
         on it, and what it uses is taken off the limits.
+    scaled
+        Whether costs and rows are brought near 1; otherwise all numbers are the problem's own.
     """
     allowed = np.isfinite(problem.objective)
     columns = allowed if pairs is None else (allowed & pairs)
     query, model = np.nonzero(columns)
     free, row = np.unique(query, return_inverse=True)
     cost = problem.objective[query, model].astype(np.float64)
-    cost_scale = _power_of_two(cost)
+    cost_scale = _power_of_two(cost) if scaled else 1.0
 
     k_rows: list[Ints] = [row]
     k_columns: list[Ints] = [np.arange(query.size)]
@@ -138,7 +208,7 @@ def linear_form(
     values = np.concatenate(k_values)
     row_scale = np.ones(problem.n_rows)
     coupling = row_index >= free.size
-    for r in np.unique(row_index[coupling]):
+    for r in np.unique(row_index[coupling]) if scaled else ():
         row_scale[r - free.size] = _power_of_two(values[row_index == r])
     values[coupling] *= row_scale[row_index[coupling] - free.size]
     matrix = sp.csr_array(

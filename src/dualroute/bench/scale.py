@@ -13,10 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -27,6 +25,7 @@ from dualroute.bench.suites import Tell, relative, silent
 from dualroute.certificate import certify
 from dualroute.errors import OptionError
 from dualroute.instances import continuous, tie_heavy
+from dualroute.memory import peak_bytes, start_of_peak
 from dualroute.problem import RoutingProblem
 from dualroute.routing import explained
 from dualroute.solver import Solution, SolveOptions, Solver
@@ -342,7 +341,7 @@ def measure(case: Case) -> ScaleRow:
     solver: Solver = registry.load("solvers", options.solver)()
     compile_seconds = _warm(case, solver)
     gc.collect()
-    before = _start_of_peak()
+    before = start_of_peak()
     problem = _table(case, case.n_queries)
     grids = _grids(problem)
     pairs = problem.n_queries * problem.n_models
@@ -351,7 +350,7 @@ def measure(case: Case) -> ScaleRow:
     solved = [_run(solver, problem, replace(asked, mip_rel_gap=gap), read) for gap in options.gaps]
     runs, claims = zip(*solved, strict=True)
     table_bytes = sum(grid.nbytes for grid in grids)
-    peak = (_memory("VmHWM") - before) / table_bytes
+    peak = (peak_bytes() - before) / table_bytes
     highs = None
     if pairs <= options.highs_pairs:
         rival: Solver = registry.load("solvers", "highs")()
@@ -453,24 +452,6 @@ def _run(
         phases=dict(claim.phases),
     )
     return run, claim
-
-
-def _start_of_peak() -> float:
-    """Memory in use, in bytes, with the record of its peak started again from here.
-
-    The peak of `resource.getrusage` will not do: it begins with that of the parent process.
-    """
-    with suppress(OSError):  # the peak then counts from the start of the process
-        Path("/proc/self/clear_refs").write_text("5", "utf-8")
-    return _memory("VmRSS")
-
-
-def _memory(name: str) -> float:
-    try:
-        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    except OSError:
-        return math.nan
-    return float(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 
 
 def serve() -> None:

@@ -5,14 +5,14 @@ A pair whose reduced cost exceeds ``objective - bound`` is in no better routing,
 too many, `search` gives some of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dualroute.arrays import Bools, Ints
 from dualroute.engines.local import LocalEngine
 from dualroute.highs import run_highs
-from dualroute.linear import linear_form
+from dualroute.linear import Task, linear_form
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.rounding import repair
 from dualroute.solver import Clock, SolveOptions, Termination
@@ -88,13 +88,11 @@ def solve_pairs(
     form = linear_form(problem, pairs, base)
     answer = run_highs(
         form,
-        integer=True,
-        time_limit=clock.left,
-        mip_rel_gap=options.mip_rel_gap,
-        mip_abs_gap=options.mip_abs_gap,
-        seed=options.seed,
-        threads=options.threads,
-        start=form.columns_of(base) if feasible else None,
+        Task(
+            integer=True,
+            options=replace(options, time_limit=max(clock.left, 1e-3)),
+            start=form.columns_of(base) if feasible else None,
+        ),
     )
     routed = base if feasible else None
     if answer.x is not None:
