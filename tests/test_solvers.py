@@ -32,6 +32,7 @@ from dualroute.solver import Progress, Solution, SolveOptions, Status, Terminati
 from dualroute.solvers.greedy import Greedy
 from dualroute.solvers.lagrangian import Lagrangian
 from dualroute.solvers.via_highs import Highs
+from dualroute.solvers.via_pyomo import Pyomo
 from dualroute.tables import read_outcomes
 from dualroute.testing import (
     check_limit,
@@ -42,7 +43,7 @@ from dualroute.testing import (
     random_problem,
 )
 
-EXACT = ("highs", "lagrangian")
+EXACT = ("cvxpy", "highs", "lagrangian", "ortools", "pyomo")
 BASELINES = tuple(name for name in registry.names("solvers") if name not in EXACT)
 
 TABLE = Outcomes.from_arrays(
@@ -90,9 +91,21 @@ def test_solvers_keep_the_contract(name):
     check_solver(registry.load("solvers", name)(), exact=name in EXACT)
 
 
-def test_solver_variants_keep_the_contract():
-    check_solver(Highs(mode="lp"))
+@pytest.mark.parametrize("name", ["ortools:scip", "ortools:highs", "cvxpy:scipy"])
+def test_exact_variants_keep_the_contract(name):
+    check_solver(registry.create("solvers", name), exact=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["highs:lp", "highs:ipx", "ortools:glop", "ortools:pdlp", "cvxpy:lp", "cvxpy:clarabel"]
+)
+def test_relaxing_variants_keep_the_contract(name):
+    check_solver(registry.create("solvers", name))
+
+
+def test_solver_options_keep_the_contract():
     check_solver(Lagrangian(core_pairs=0))
+    check_solver(Pyomo("appsi_highs"), exact=True)
 
 
 @pytest.mark.parametrize("name", registry.names("predictors"))

@@ -734,7 +734,7 @@ def _usable(out: str | None, json: str | None, solver: str, tolerance: float) ->
     for path in (out, None if json == "-" else json):
         if path is not None and not Path(path).absolute().parent.is_dir():
             write_atomically(path, lambda _: None)  # raises, naming the folder
-    registry.load("solvers", solver)
+    registry.create("solvers", solver)
     if not 0 <= tolerance < 1:
         raise OptionError(f"--feasibility-tolerance is {tolerance}; give 0 or more, below 1")
 

@@ -62,6 +62,31 @@ def load(group: Group, name: str) -> Any:
         ) from None
 
 
+def create(group: Group, wanted: str) -> Any:
+    """An object of the class registered under a name, or of one of its variants.
+
+    Parameters
+    ----------
+    wanted
+        A name, or ``name:variant`` for a class with a method ``variant(name)``, such as
+        ``ortools:scip``.
+
+    Raises
+    ------
+    OptionError
+        If name or variant is not known.
+    MissingDependencyError
+        If a library it needs is absent.
+    """
+    name, _, variant = wanted.partition(":")
+    made = load(group, name)
+    if not variant:
+        return made()
+    if not hasattr(made, "variant"):
+        raise OptionError(f"{name!r} has no variants (found {wanted!r}); write {name!r} alone")
+    return made.variant(variant)
+
+
 def entries(group: Group) -> tuple[Entry, ...]:
     """Every registered name with its one-line summary, or why it cannot be used."""
     found = []

@@ -285,7 +285,7 @@ def solve(
     allowed
         Grid of the pairs that may be routed; all if not given.
     solver
-        A registered name, or a solver object.
+        A registered name, also of a variant (``ortools:scip``), or a solver object.
     options
         Time limit, gap, seed, threads, start.
     tolerance
@@ -311,7 +311,7 @@ def solve(
         tolerance=tolerance,
     )
     options = options or SolveOptions()
-    chosen = registry.load("solvers", solver)() if isinstance(solver, str) else solver
+    chosen = registry.create("solvers", solver) if isinstance(solver, str) else solver
     return _planned(outcomes, problem, chosen.solve(problem, options), options)
 
 

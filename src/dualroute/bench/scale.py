@@ -241,7 +241,7 @@ def bench_scale(
         If a size, a kind or an option is out of range.
     """
     options = options or ScaleOptions()
-    registry.load("solvers", options.solver)
+    registry.create("solvers", options.solver)
     strange = [kind for kind in kinds if kind not in get_args(Kind)]
     if strange:
         raise OptionError(f"no kind {strange[0]!r}; the kinds are {', '.join(get_args(Kind))}")
@@ -338,7 +338,7 @@ def _blank(case: Case) -> ScaleRow:
 def measure(case: Case) -> ScaleRow:
     """Make the table of a case, solve it and measure; meant for a process of its own."""
     options = case.options
-    solver: Solver = registry.load("solvers", options.solver)()
+    solver: Solver = registry.create("solvers", options.solver)
     compile_seconds = _warm(case, solver)
     gc.collect()
     before = start_of_peak()

@@ -168,7 +168,7 @@ def summary(rows: Iterable[SuiteRow]) -> SuiteSummary:
 def _bench_suite(
     kind: Suite, directory: str | Path, solver: str, options: SolveOptions, only: str, tell: Tell
 ) -> list[SuiteRow]:
-    chosen: Solver = registry.load("solvers", solver)()
+    chosen: Solver = registry.create("solvers", solver)
     instances = read_suite(kind, directory, only)
     chosen.solve(continuous(100, 4).problem, SolveOptions(_WARM_SECONDS))  # compiles
     rows: list[SuiteRow] = []

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 from dualroute.errors import OptionError
 from dualroute.exact import solve_exactly
@@ -25,6 +25,7 @@ class Highs:
         How HiGHS solves the relaxation: ``choose``, ``simplex``, ``ipx`` or ``pdlp``.
     """
 
+    packages: ClassVar[tuple[str, ...]] = ("highspy",)
     mode: str = "mip"
     algorithm: str = "choose"
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Ortools:
         the relaxation and round it.
     """
 
+    packages: ClassVar[tuple[str, ...]] = ("ortools",)
     solver: str = "cp-sat"
 
     def __post_init__(self) -> None:
