@@ -51,6 +51,7 @@ class Exit(IntEnum):
 
 
 _TIME_LIMIT = 60.0
+_WIDE = 140  # columns of a comparison
 _Objectives: TypeAlias = tuple[str | Mapping[str, float] | None, str | Mapping[str, float] | None]
 
 TablePath = Annotated[
@@ -361,6 +362,92 @@ def verify(
             tolerance=feasibility_tolerance,
         )
     _finish(checked, None, json)
+
+
+@app.command()
+def compare(
+    tables: Annotated[
+        list[str],
+        typer.Argument(metavar="TABLE...", help="Outcomes, each a problem under the same limits."),
+    ],
+    solvers: Annotated[
+        str,
+        typer.Option(metavar="A,B,..", help="Names, also of variants: ortools:scip, cvxpy:scipy."),
+    ] = "lagrangian,highs",
+    seeds: Annotated[str, typer.Option(metavar="S,S,..", help="Each solver runs with each.")] = "0",
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    gap: Gap = 0.0,
+    time_limit: TimeLimit = _TIME_LIMIT,
+    threads: Threads = 1,
+    feasibility_tolerance: Tolerance = 1e-9,
+    csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE", help="Write a line for each solve.")
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option("--plot", metavar="FILE", help="Draw gap over time: .png, .svg or .pdf."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Solve by several solvers, each in a process of its own, and check what they claim."""
+    from dualroute import compare as side_by_side
+    from dualroute import registry
+    from dualroute.bench import machine, plain
+    from dualroute.formulation import formulate
+    from dualroute.report import print_report
+    from dualroute.tables import write_atomically
+
+    names = [name.strip() for name in solvers.split(",")]
+    for path in (csv, plot):
+        _usable(None, path, names[0], feasibility_tolerance)
+    _usable(None, json, names[0], feasibility_tolerance)
+    for name in names:
+        registry.create("solvers", name)
+    if plot is not None:
+        side_by_side.check_figure(plot)
+    least, most = _objectives(minimize, maximize)
+    options = _options(gap, time_limit, 0, threads, None)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    problems = {}
+    for table in tables:
+        outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
+        with _about(table):
+            problems[_label(table, tables)] = formulate(
+                outcomes,
+                minimize=least,
+                maximize=most,
+                limits=asked,
+                tolerance=feasibility_tolerance,
+            )
+    done = side_by_side.compare(
+        problems, names, seeds=_whole_list("--seeds", seeds), options=options, tell=_note
+    )
+    if csv is not None:
+        text = side_by_side.comparison_csv(done)
+        write_atomically(csv, lambda part: part.write_text(text, encoding="utf-8"))
+    if plot is not None:
+        side_by_side.plot_comparison(done, plot)
+    values = {"machine": plain(machine()), **done.to_dict()}
+    _emit(json, values, lambda: print_report(side_by_side.comparison_report(done), width=_WIDE))
+    answered = any(row.answered for row in done.rows)
+    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+
+
+def _label(table: str, tables: list[str]) -> str:
+    """A table's name without folder and suffixes, where that tells it from the others."""
+    short = [Path(name).name.split(".")[0] for name in tables]
+    mine = Path(table).name.split(".")[0]
+    return mine if short.count(mine) == 1 else table
 
 
 @bench.command()

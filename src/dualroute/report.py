@@ -20,14 +20,14 @@ _LONGEST_NAME = 200
 _NARROWEST = 118
 
 
-def print_report(*parts: RenderableType) -> None:
-    """Print report parts, wide enough for the tables where the output is no terminal.
+def print_report(*parts: RenderableType, width: int = _NARROWEST) -> None:
+    """Print report parts, at least so wide where the output is no terminal.
 
     Names are printed as they are: nothing in them is markup, and what would steer the terminal
     is replaced.
     """
     console = Console(highlight=False, markup=False, emoji=False)
-    width = max(console.width, _NARROWEST) if console.is_terminal else _NARROWEST
+    width = max(console.width, _NARROWEST) if console.is_terminal else width
     written = io.StringIO()
     page = Console(
         file=written,

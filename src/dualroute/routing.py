@@ -21,6 +21,7 @@ from dualroute.proof import Proof
 from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
 
 _BOUND_BY = "lagrangian"
+_BOUND_SECONDS = 1.0  # at least, for prices where a solver has none
 _GIVEN = "given"
 
 
@@ -497,7 +498,8 @@ def explained(
     unexplained = claim.assignment is None and claim.ray is None and claim.proof is None
     if unexplained or (claim.prices is None and claim.assignment is not None):
         native = registry.load("solvers", _BOUND_BY)(core_pairs=0)
-        left = replace(options.after(claim.seconds), start=None, progress=None)
+        seconds = max(options.time_limit - claim.seconds, _BOUND_SECONDS)
+        left = replace(options, time_limit=seconds, start=None, progress=None)
         dual = native.solve(problem, left)
         if claim.prices is None:
             claim, bound_by = replace(claim, prices=dual.prices), _BOUND_BY

@@ -101,6 +101,7 @@ class Worker:
                     if heard is not None:
                         heard(content)
                 elif kind == "answer":
+                    _PEAKS.append(content[1])
                     return Reply(content[0], peak_bytes=content[1])
                 elif kind == "late":
                     self.close()
@@ -183,6 +184,15 @@ class Worker:
 
 
 _OPEN: list[Worker] = []
+_PEAKS: list[float] = [0.0]
+
+
+def largest_peak(*, forget: bool = False) -> float:
+    """The most memory any call from this process took in a worker, in bytes, since forgotten."""
+    most = max(_PEAKS)
+    if forget:
+        _PEAKS[:] = [0.0]
+    return most
 
 
 @atexit.register
