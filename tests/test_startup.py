@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-HEAVY = ("scipy", "sklearn", "highspy", "polars", "narwhals", "rich.table", "ortools", "pyomo")
+HEAVY = ("scipy", "sklearn", "highspy", "polars", "narwhals", "rich.table", "ortools", "pyomo",
+         "cvxpy", "matplotlib")  # fmt: skip
 
 
 def imported_by(statement: str) -> set[str]:

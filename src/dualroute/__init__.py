@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # that `import dualroute` and `dualroute --help` cost next to nothing.
 _HOMES = {
     "certificate": ("Certificate", "certify"),
+    "comparison": ("Comparison", "compare"),
+    "crosscheck": ("CrossCheck", "cross_check"),
     "errors": (
         "MissingDependencyError",
         "OptionError",
@@ -55,6 +57,8 @@ _HOMES = {
     "outcomes": ("Outcomes",),
     "problem": ("DualPoint", "Prices", "RoutingProblem", "Rows", "lagrangian"),
     "routing": ("Plan", "read_limits", "route", "solve", "verify"),
+    "solvers.via_cvxpy": ("to_cvxpy",),
+    "solvers.via_pyomo": ("to_pyomo",),
     "solver": ("Solution", "SolveOptions", "Status", "Termination"),
     "tables": ("outcomes_from_frame", "read_outcomes", "read_queries", "read_routing"),
 }
@@ -65,7 +69,9 @@ __all__ = [
     "Budget",
     "Capacity",
     "Certificate",
+    "Comparison",
     "ContextWindow",
+    "CrossCheck",
     "DualPoint",
     "MetricCap",
     "MinShare",
@@ -86,6 +92,8 @@ __all__ = [
     "TableError",
     "Termination",
     "certify",
+    "compare",
+    "cross_check",
     "formulate",
     "lagrangian",
     "outcomes_from_frame",
@@ -95,6 +103,8 @@ __all__ = [
     "read_routing",
     "route",
     "solve",
+    "to_cvxpy",
+    "to_pyomo",
     "verify",
 ]
 

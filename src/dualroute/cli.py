@@ -325,17 +325,25 @@ def verify(
     quality: QualityColumn = None,
     query: QueryColumn = "query_id",
     model: ModelColumn = "model",
+    with_: Annotated[
+        str | None,
+        typer.Option("--with", metavar="NAME", help="Solve again by this solver, and compare."),
+    ] = None,
     time_limit: TimeLimit = _TIME_LIMIT,
     feasibility_tolerance: Tolerance = 1e-9,
     json: Json = None,
 ) -> None:
     """Check anybody's routing: which limits hold, and how far from optimal it can be."""
+    from rich.text import Text
+
     from dualroute import routing
+    from dualroute.crosscheck import cross_check
     from dualroute.formulation import formulate
     from dualroute.planfile import is_plan_file, read_plan
+    from dualroute.report import plan_report, print_report
     from dualroute.tables import read_routing
 
-    _usable(None, json, "lagrangian", feasibility_tolerance)
+    _usable(None, json, with_ or "lagrangian", feasibility_tolerance)
     least, most = _objectives(minimize, maximize)
     progress = _Progress(maximize=most is not None)
     options = _options(0.0, time_limit, 0, 1, progress)
@@ -361,7 +369,14 @@ def verify(
             options=options,
             tolerance=feasibility_tolerance,
         )
-    _finish(checked, None, json)
+    if with_ is None:
+        _finish(checked, None, json)
+        return
+    with progress:
+        opinion = cross_check(checked, with_, options)
+    values = {**checked.to_dict(), "cross_check": opinion.to_dict()}
+    _emit(json, values, lambda: print_report(plan_report(checked), Text(opinion.words)))
+    _leave(checked)
 
 
 @app.command()
@@ -400,8 +415,7 @@ def compare(
     json: Json = None,
 ) -> None:
     """Solve by several solvers, each in a process of its own, and check what they claim."""
-    from dualroute import compare as side_by_side
-    from dualroute import registry
+    from dualroute import comparison, registry
     from dualroute.bench import machine, plain
     from dualroute.formulation import formulate
     from dualroute.report import print_report
@@ -414,7 +428,7 @@ def compare(
     for name in names:
         registry.create("solvers", name)
     if plot is not None:
-        side_by_side.check_figure(plot)
+        comparison.check_figure(plot)
     least, most = _objectives(minimize, maximize)
     options = _options(gap, time_limit, 0, threads, None)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
@@ -429,16 +443,16 @@ def compare(
                 limits=asked,
                 tolerance=feasibility_tolerance,
             )
-    done = side_by_side.compare(
+    done = comparison.compare(
         problems, names, seeds=_whole_list("--seeds", seeds), options=options, tell=_note
     )
     if csv is not None:
-        text = side_by_side.comparison_csv(done)
+        text = comparison.comparison_csv(done)
         write_atomically(csv, lambda part: part.write_text(text, encoding="utf-8"))
     if plot is not None:
-        side_by_side.plot_comparison(done, plot)
+        comparison.plot_comparison(done, plot)
     values = {"machine": plain(machine()), **done.to_dict()}
-    _emit(json, values, lambda: print_report(side_by_side.comparison_report(done), width=_WIDE))
+    _emit(json, values, lambda: print_report(comparison.comparison_report(done), width=_WIDE))
     answered = any(row.answered for row in done.rows)
     raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 

@@ -50,6 +50,8 @@ def plan_report(plan: Plan) -> Group:
         parts.append(limits_table(plan))
     if plan.assignment is not None:
         parts.append(models_table(plan))
+    if plan.given and plan.costliest(1):
+        parts.append(costliest_table(plan))
     parts += [Text(remark) for remark in remarks(plan)]
     return Group(*parts)
 
@@ -142,6 +144,23 @@ def models_table(plan: Plan) -> Table:
     if idle:
         table.caption = f"{idle} further models get no query"
         table.caption_justify = "left"
+    return table
+
+
+def costliest_table(plan: Plan) -> Table:
+    """The choices that cost most against the prices, in words."""
+    table = ruled_table("Costliest choices at the prices", ("choice",), ("regret",))
+    unit = plan.problem.unit
+    for line in plan.costliest():
+        table.add_row(
+            plain(
+                f"{line.query}: {line.model} ({short(line.objective)}), where "
+                f"{line.better} ({short(line.better_objective)}) would do"
+            ),
+            short(line.regret),
+        )
+    table.caption = f"in {unit}; regret: with limits charged at their prices, adds up to the gap"
+    table.caption_justify = "left"
     return table
 
 

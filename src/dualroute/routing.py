@@ -16,7 +16,7 @@ from dualroute.errors import OptionError, RoutingError, TableError
 from dualroute.formulation import Limit, Objective, Restriction, formulate
 from dualroute.outcomes import Outcomes
 from dualroute.predictor import Predictor
-from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
+from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem, regrets
 from dualroute.proof import Proof
 from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
 
@@ -71,6 +71,31 @@ class ModelLine:
     queries: int
     cost: float | None
     quality: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegretLine:
+    """A query that another model would serve better at the prices of the bound.
+
+    Attributes
+    ----------
+    query
+        Its label.
+    model, better
+        Where it goes, and where it would cost least with what it takes of the limits charged.
+    regret
+        The difference, in objective units: regrets add up to the gap, with what idle limits are
+        worth.
+    objective, better_objective
+        Of either pair by itself, in the user's sense.
+    """
+
+    query: str
+    model: str
+    better: str
+    regret: float
+    objective: float
+    better_objective: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,6 +236,31 @@ class Plan:
             for j, model in enumerate(self.outcomes.models)
         )
 
+    def costliest(self, most: int = 10) -> tuple[RegretLine, ...]:
+        """The queries of largest regret, the largest first; none without routing or prices."""
+        problem, prices, routed = self.problem, self.solution.prices, self.assignment
+        if prices is None or routed is None:
+            return ()
+        lost, better = np.empty(problem.n_queries), np.empty(problem.n_queries, np.intp)
+        for block in problem.blocks():
+            reduced = regrets(problem, prices, block)
+            lost[block] = reduced[np.arange(len(reduced)), routed[block]]
+            better[block] = reduced.argmin(axis=1)
+        worst = np.argsort(-lost, kind="stable")[:most]
+        names, unit = self.outcomes.models, problem.reported
+        return tuple(
+            RegretLine(
+                query=str(self.outcomes.queries[i]),
+                model=names[routed[i]],
+                better=names[better[i]],
+                regret=float(lost[i]),
+                objective=unit(float(problem.objective[i, routed[i]])),
+                better_objective=unit(float(problem.objective[i, better[i]])),
+            )
+            for i in worst.tolist()
+            if lost[i] > 0
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values for JSON; numbers that are not finite become None."""
         certificate = self.certificate
@@ -241,6 +291,7 @@ class Plan:
             "proof_leaves": certificate.proof_leaves,
             "proof_flaw": certificate.proof_flaw or None,
             "per_model": [_plain(line) for line in self.per_model()],
+            "costliest": [_plain(line) for line in self.costliest()],
             "solver": self.solution.solver,
             "seconds": self.solution.seconds,
             "iterations": self.solution.iterations,
@@ -313,7 +364,7 @@ def solve(
     )
     options = options or SolveOptions()
     chosen = registry.create("solvers", solver) if isinstance(solver, str) else solver
-    return _planned(outcomes, problem, chosen.solve(problem, options), options)
+    return planned(outcomes, problem, chosen.solve(problem, options), options)
 
 
 def route(
@@ -434,7 +485,7 @@ def verify(
         proof=proof,
         solver=_GIVEN,
     )
-    return _planned(outcomes, problem, claim, options or SolveOptions())
+    return planned(outcomes, problem, claim, options or SolveOptions())
 
 
 def read_limits(path: str | Path) -> tuple[Limit | Restriction, ...]:
@@ -508,10 +559,20 @@ def explained(
     return claim, bound_by
 
 
-def _planned(
+def planned(
     outcomes: Outcomes, problem: RoutingProblem, claim: Solution, options: SolveOptions
 ) -> Plan:
-    """Certify a claim, with bound or ray from the native dual where the claim lacks them."""
+    """Certify a claim, with bound or ray from the native dual where the claim lacks them.
+
+    Parameters
+    ----------
+    outcomes, problem
+        The table, and the problem that was formulated from it.
+    claim
+        Of any solver.
+    options
+        What is left of its time limit goes to the search for prices, or a second.
+    """
     claim, bound_by = explained(problem, claim, options)
     certificate = certify(problem, claim, threads=options.threads)
     return Plan(outcomes, problem, claim, certificate, bound_by)
@@ -521,6 +582,6 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _plain(line: LimitLine | ModelLine) -> dict[str, Any]:
+def _plain(line: LimitLine | ModelLine | RegretLine) -> dict[str, Any]:
     values = {field.name: getattr(line, field.name) for field in fields(line)}
     return {k: _finite(v) if isinstance(v, float) else v for k, v in values.items()}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 GAPS = (1e-3, 1e-4, 1e-6)
 _AGREE = 1e-9  # of the objective: optima closer than this are the same
-_WARM_UP = (60, 4)
+_WARM_UP = (3000, 6)
 _WARM_SECONDS = 20.0
 _PATIENCE = 120.0  # seconds past its limit after which a solver's process is ended
 _FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
