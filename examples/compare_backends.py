@@ -63,12 +63,12 @@ PARTS = {"real": real, "public": public, "simulated": simulated}
 
 def main():
     asked = argparse.ArgumentParser()
-    asked.add_argument("part", nargs="*", choices=PARTS, default=list(PARTS))
+    asked.add_argument("part", nargs="*", help=f"of {', '.join(PARTS)}; all if not given")
     asked.add_argument("--seconds", type=float, default=10.0)
     asked.add_argument("--json", type=Path)
     given = asked.parse_args()
     data = Path(os.environ.get("DUALROUTE_DATA", "."))
-    problems = dict(pair for part in given.part for pair in PARTS[part](data))
+    problems = dict(pair for part in given.part or PARTS for pair in PARTS[part](data))
     options = SolveOptions(time_limit=given.seconds)
     done = compare(problems, SOLVERS, options=options, tell=print)
     print_report(comparison_report(done), width=140)

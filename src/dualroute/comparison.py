@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 GAPS = (1e-3, 1e-4, 1e-6)
 _AGREE = 1e-9  # of the objective: optima closer than this are the same
-_WARM_UP = (3000, 6)
-_WARM_SECONDS = 20.0
+_WARM_QUERIES, _WARM_MODELS = 300, 6
+_WARM_SECONDS = 3.0
 _PATIENCE = 120.0  # seconds past its limit after which a solver's process is ended
 _FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 Point: TypeAlias = tuple[float, float, float]
@@ -233,8 +233,9 @@ def work(
     name, problem, options = request
     solver = registry.create("solvers", name)
     if name not in _WARM:
-        small = continuous(*_WARM_UP).problem
-        limited = SolveOptions(_WARM_SECONDS, 1e-2, threads=options.threads)
+        size = getattr(solver, "warm_up_queries", _WARM_QUERIES)
+        small = continuous(size, _WARM_MODELS).problem
+        limited = SolveOptions(_WARM_SECONDS, 1e-4, threads=options.threads)
         certify(small, solver.solve(small, limited))
         _WARM.add(name)
     trace: list[Point] = []
@@ -479,9 +480,12 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> None:
         panel.remove()
     handles = {h.get_label(): h for p in panels[: len(labels)] for h in p.get_lines()}
     named = [(handles[name], name) for name in solvers if name in handles]
-    figure.legend(
-        *zip(*named, strict=True), loc="outside lower center", ncols=min(len(named), 2 * across + 1)
-    )
+    if named:
+        figure.legend(
+            *zip(*named, strict=True),
+            loc="outside lower center",
+            ncols=min(len(named), 2 * across + 1),
+        )
     write_atomically(path, lambda part: figure.savefig(part, format=Path(path).suffix[1:]))
 
 

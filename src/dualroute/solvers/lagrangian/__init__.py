@@ -10,6 +10,7 @@ import math
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -55,6 +56,8 @@ class Lagrangian:
     core_time_limit
         Seconds for all that follows rounding.
     """
+
+    warm_up_queries: ClassVar[int] = 15_000  # a table of so many has all passes compiled
 
     core_pairs: int = 50_000
     core_time_limit: float = 30.0
