@@ -125,6 +125,55 @@ def test_verify_names_the_broken_limit_and_by_how_much(table, run):
     assert "capacity of large is exceeded by 1 requests (2 against 1)" in answer["verdict"]
 
 
+def test_verify_asks_a_second_solver(table, run):
+    (table.parent / "plan.csv").write_text("query_id,model\na,large\nb,large\nc,small\n")
+    asked = ("--maximize", "quality", "--budget", "9", "--with", "ortools:scip")
+    status, out, _ = run("verify", "table.csv", "plan.csv", *asked)
+    assert status == 0
+    # Upgrading a and b gains .3 + .4; b and c would gain .4 + .7.
+    assert "ortools:scip finds one better by 0.4 quality (20 %)" in out
+    assert "c: small (0.2), where large (0.9) would do" in out
+    status, out, _ = run("verify", "table.csv", "plan.csv", *asked, "--json", "-")
+    answer = json.loads(out)
+    assert answer["cross_check"]["agrees"] is False
+    assert answer["cross_check"]["plan"]["objective"] == pytest.approx(2.4)
+    assert answer["costliest"][0]["query"] == "c"
+    status, _, err = run("verify", "table.csv", "plan.csv", *asked[:4], "--with", "nosuch")
+    assert status == 2
+    assert "no solver 'nosuch'" in err
+
+
+def test_compare_writes_what_it_is_asked_for(table, run):
+    asked = ("--maximize", "quality", "--budget", "9", "--solvers", "lagrangian, highs,greedy")
+    status, out, err = run("compare", "table.csv", *asked, "--csv", "rows.csv", "--json",
+                           "rows.json", "--plot", "gaps.svg", "--seeds", "0,1")  # fmt: skip
+    assert status == 0
+    assert "table: 3 queries x 2 models, 1 limits" in out
+    assert "highs, seed 1" in out
+    assert err.count("table  ") == 6
+    answer = json.loads((table.parent / "rows.json").read_text())
+    assert all(row["objective"] == pytest.approx(2.4) for row in answer["rows"])
+    assert answer["warnings"] == []
+    assert answer["machine"]["versions"]["dualroute"]
+    assert (table.parent / "rows.csv").read_text().count("\n") == 7
+    assert "<svg" in (table.parent / "gaps.svg").read_text()
+
+
+def test_compare_refuses_before_it_spends_time(table, run):
+    asked = ("table.csv", "--minimize", "cost")
+    for words, said in (
+        (("--solvers", "highs,nosuch"), "no solver 'nosuch'"),
+        (("--solvers", "highs:nosuch"), "mode is 'nosuch'"),
+        (("--plot", "gaps.gif"), "no figure"),
+        (("--csv", "absent/rows.csv"), "absent"),
+        (("--seeds", "a"), "--seeds is 'a'"),
+    ):
+        status, out, err = run("compare", *asked, *words)
+        assert status == 2
+        assert said in err
+        assert out == ""
+
+
 def test_contradictory_limits_are_answered_with_a_proof(table, run):
     status, out, _ = run(
         "solve", "table.csv", "--minimize", "cost", "--capacity", "1", "--json", "-"
