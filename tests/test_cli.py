@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dualroute.cli import main
+from dualroute.highs import QuietHighs
 
 TABLE = """query_id,model,cost,quality,tenant,tokens
 a,small,1,0.6,x,10
@@ -141,6 +142,36 @@ def test_verify_asks_a_second_solver(table, run):
     status, _, err = run("verify", "table.csv", "plan.csv", *asked[:4], "--with", "nosuch")
     assert status == 2
     assert "no solver 'nosuch'" in err
+
+
+@pytest.mark.parametrize("name", ["model.mps", "model.lp.gz"])
+def test_an_exported_model_comes_back_as_a_certified_plan(table, run, name):
+    asked = ("--maximize", "quality", "--budget", "9")
+    status, out, err = run("export", "table.csv", name, *asked, "--map", "map.csv")
+    assert (status, out) == (0, "")
+    assert f"wrote {name}: 3 queries, 1 limits; minimised" in err
+    assert "x.c.large,column,c,large" in (table.parent / "map.csv").read_text()
+    other = QuietHighs()
+    other.readModel(str(table.parent / name))
+    other.run()
+    for style in (0, 1):
+        other.writeSolution(str(table.parent / "theirs.sol"), style)
+        status, out, _ = run("verify", "table.csv", "theirs.sol", *asked, "--json", "-")
+        assert status == 0
+        answer = json.loads(out)
+        assert answer["objective"] == pytest.approx(2.4)
+        assert answer["solver"] == "given"
+
+
+def test_a_model_or_solution_that_is_none_is_refused(table, run):
+    asked = ("--maximize", "quality", "--budget", "9")
+    status, _, err = run("export", "table.csv", "model.txt", *asked)
+    assert status == 2
+    assert "model.txt: a model is written as .mps, .lp" in err
+    (table.parent / "wrong.sol").write_text("hello\n")
+    status, _, err = run("verify", "table.csv", "wrong.sol", *asked)
+    assert status == 2
+    assert "no solution file of HiGHS, SCIP, CBC, Gurobi or MIPLIB" in err
 
 
 def test_compare_writes_what_it_is_asked_for(table, run):

@@ -54,6 +54,7 @@ _HOMES = {
         "ShareCap",
         "formulate",
     ),
+    "modelfile": ("Names", "read_solution", "to_highs", "write_map", "write_model"),
     "outcomes": ("Outcomes",),
     "problem": ("DualPoint", "Prices", "RoutingProblem", "Rows", "lagrangian"),
     "routing": ("Plan", "read_limits", "route", "solve", "verify"),
@@ -76,6 +77,7 @@ __all__ = [
     "MetricCap",
     "MinShare",
     "MissingDependencyError",
+    "Names",
     "OptionError",
     "Outcomes",
     "Plan",
@@ -101,11 +103,15 @@ __all__ = [
     "read_outcomes",
     "read_queries",
     "read_routing",
+    "read_solution",
     "route",
     "solve",
     "to_cvxpy",
+    "to_highs",
     "to_pyomo",
     "verify",
+    "write_map",
+    "write_model",
 ]
 
 

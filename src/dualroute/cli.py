@@ -311,7 +311,8 @@ def verify(
         str,
         typer.Argument(
             metavar="PLAN",
-            help="A routing: a table of query and model, or the .json that --out wrote.",
+            help="A routing: a table of query and model, the .json that --out wrote, or the .sol "
+            "of a solver that was given an exported model.",
         ),
     ],
     minimize: Minimize = None,
@@ -343,7 +344,7 @@ def verify(
     from dualroute.report import plan_report, print_report
     from dualroute.tables import read_routing
 
-    _usable(None, json, with_ or "lagrangian", feasibility_tolerance)
+    _usable(None, json, with_, feasibility_tolerance)
     least, most = _objectives(minimize, maximize)
     progress = _Progress(maximize=most is not None)
     options = _options(0.0, time_limit, 0, 1, progress)
@@ -351,10 +352,15 @@ def verify(
     outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
     prices: Prices | None = None
     proof: Proof | None = None
+    with _about(table):
+        problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
     if is_plan_file(plan):
-        with _about(table):
-            problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
         assignment, prices, proof = read_plan(plan, outcomes, problem)
+    elif plan.lower().endswith((".sol", ".sol.gz")):
+        from dualroute.modelfile import Names, read_solution
+
+        names = Names.of(problem, outcomes.queries, outcomes.models)
+        assignment = read_solution(plan, problem, names)
     else:
         assignment = read_routing(plan, outcomes, query=query, model=model)
     with _about(table), progress:
@@ -377,6 +383,47 @@ def verify(
     values = {**checked.to_dict(), "cross_check": opinion.to_dict()}
     _emit(json, values, lambda: print_report(plan_report(checked), Text(opinion.words)))
     _leave(checked)
+
+
+@app.command()
+def export(
+    table: TablePath,
+    model_file: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Where to write: .mps or .lp, also with .gz."),
+    ],
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    map_file: Annotated[
+        str | None,
+        typer.Option("--map", metavar="FILE.csv", help="Write what every name stands for."),
+    ] = None,
+    relaxed: Annotated[bool, typer.Option("--relaxed", help="The linear relaxation.")] = False,
+) -> None:
+    """Write the integer program for another solver; 'verify' reads what that one finds."""
+    from dualroute.formulation import formulate
+    from dualroute.modelfile import Names, write_map, write_model
+
+    least, most = _objectives(minimize, maximize)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    outcomes = _outcomes(table, (least, most), asked, cost, quality, query, model)
+    with _about(table):
+        problem = formulate(outcomes, minimize=least, maximize=most, limits=asked)
+    names = Names.of(problem, outcomes.queries, outcomes.models)
+    write_model(problem, model_file, names=names, relaxed=relaxed)
+    _note(f"wrote {model_file}: {problem.n_queries} queries, {problem.n_rows} limits; minimised")
+    if map_file is not None:
+        write_map(map_file, problem, names)
+        _note(f"wrote {map_file}")
 
 
 @app.command()
@@ -824,7 +871,7 @@ class _Progress:
         self._shown = True
 
 
-def _usable(out: str | None, json: str | None, solver: str, tolerance: float) -> None:
+def _usable(out: str | None, json: str | None, solver: str | None, tolerance: float) -> None:
     """Refuse what cannot work before time is spent: outputs, solver and tolerance."""
     from dualroute import registry
     from dualroute.planfile import check_suffix
@@ -835,7 +882,8 @@ def _usable(out: str | None, json: str | None, solver: str, tolerance: float) ->
     for path in (out, None if json == "-" else json):
         if path is not None and not Path(path).absolute().parent.is_dir():
             write_atomically(path, lambda _: None)  # raises, naming the folder
-    registry.create("solvers", solver)
+    if solver is not None:
+        registry.create("solvers", solver)
     if not 0 <= tolerance < 1:
         raise OptionError(f"--feasibility-tolerance is {tolerance}; give 0 or more, below 1")
 

@@ -21,18 +21,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import highspy
 import numpy as np
 import scipy.sparse as sp
 
-from dualroute.arrays import Floats, Ints, entries
+from dualroute.arrays import Floats, Ints
 from dualroute.errors import OptionError, ProblemError, TableError
-from dualroute.highs import QuietHighs
+from dualroute.linear import linear_form
 from dualroute.problem import RoutingProblem
 from dualroute.tables import write_atomically
 from dualroute.tables.words import PathLike, reason, show, source_of
+
+if TYPE_CHECKING:
+    import highspy
 
 _OBJECTIVE = "obj"
 _LONGEST = 40  # of one label: CBC wants whole names of an LP below 100, and one may hold two
@@ -244,7 +246,7 @@ def write_map(path: PathLike, problem: RoutingProblem, names: Names | None = Non
 
 def to_highs(
     problem: RoutingProblem, names: Names | None = None, *, relaxed: bool = False
-) -> highspy.Highs:
+) -> "highspy.Highs":
     """The integer program as a live model of HiGHS, to be changed, solved or asked.
 
     It is what `write_model` writes, held to HiGHS's own options: it stops at a relative gap of
@@ -263,6 +265,10 @@ def to_highs(
     OptionError
         If HiGHS rejects the model.
     """
+    import highspy
+
+    from dualroute.highs import QuietHighs
+
     program = _program(problem, names)
     count, (n_rows, _) = len(program.columns), program.matrix.shape
     lp = highspy.HighsLp()
@@ -412,27 +418,14 @@ def _yes(fact: bool) -> str:
 def _program(problem: RoutingProblem, names: Names | None) -> _Program:
     names = Names.of(problem) if names is None else names
     names.check(problem)
-    query, model = np.nonzero(np.isfinite(problem.objective))
-    row, column, value = [query], [np.arange(query.size)], [np.ones(query.size)]
-    start = problem.n_queries
-    for rows in problem.rows:
-        usage = rows.taken(query, model).astype(np.float64)
-        pool = entries(rows.pool, query, model)
-        taken = np.flatnonzero((pool >= 0) & (usage != 0))
-        row.append(start + pool[taken])
-        column.append(taken)
-        value.append(usage[taken])
-        start += rows.n_pools
-    places = (np.concatenate(row), np.concatenate(column))
-    matrix = sp.csr_array((np.concatenate(value), places), shape=(start, query.size))
-    matrix.sort_indices()
+    form = linear_form(problem, scaled=False)
     return _Program(
-        query=query,
-        model=model,
-        cost=problem.objective[query, model].astype(np.float64) + 0.0,  # no -0.0
-        matrix=matrix,
+        query=form.query,
+        model=form.model,
+        cost=form.cost + 0.0,  # no -0.0
+        matrix=form.matrix,
         limit=problem.limit + 0.0,
-        columns=names.columns(query, model),
+        columns=names.columns(form.query, form.model),
         rows=names.rows,
     )
 

@@ -23,6 +23,7 @@ from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
 _BOUND_BY = "lagrangian"
 _BOUND_SECONDS = 1.0  # at least, for prices where a solver has none
 _GIVEN = "given"
+_ROUNDING = 1e-12  # of the objective: regrets this small are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,7 @@ class Plan:
             lost[block] = reduced[np.arange(len(reduced)), routed[block]]
             better[block] = reduced.argmin(axis=1)
         worst = np.argsort(-lost, kind="stable")[:most]
+        least = _ROUNDING * abs(self.certificate.value)
         names, unit = self.outcomes.models, problem.reported
         return tuple(
             RegretLine(
@@ -258,7 +260,7 @@ class Plan:
                 better_objective=unit(float(problem.objective[i, better[i]])),
             )
             for i in worst.tolist()
-            if lost[i] > 0
+            if lost[i] > least
         )
 
     def to_dict(self) -> dict[str, Any]:
