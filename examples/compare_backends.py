@@ -1,8 +1,8 @@
 """All backends on real tables, simulated ones and public instances, every claim certified.
 
-Needs the extras of the solvers and, for the first two parts, the data: set DUALROUTE_DATA to the
-folder that holds zeroeval/, bfcl_2024_08/, routellm/, llmrouter_ulab/ and gap/ (sources are in
-docs/solvers.md). Writes a table for each problem, and a summary.
+Needs the extras of the solvers, and the data: set DUALROUTE_DATA to the folder that holds zeroeval/,
+bfcl_2024_08/, routellm/, llmrouter_ulab/ and gap/ (sources are in docs/solvers.md). Prints a table
+for each problem, and a summary. Parts: real, public, simulated.
 
     python examples/compare_backends.py [--seconds S] [--json FILE] [PART ...]
 """
@@ -10,6 +10,7 @@ docs/solvers.md). Writes a table for each problem, and a summary.
 import argparse
 import json
 import os
+import sys
 from pathlib import Path
 
 from real_tables import CASES
@@ -67,7 +68,9 @@ def main():
     asked.add_argument("--seconds", type=float, default=10.0)
     asked.add_argument("--json", type=Path)
     given = asked.parse_args()
-    data = Path(os.environ.get("DUALROUTE_DATA", "."))
+    if "DUALROUTE_DATA" not in os.environ:
+        sys.exit("set DUALROUTE_DATA to the folder that holds the tables (see docs/solvers.md)")
+    data = Path(os.environ["DUALROUTE_DATA"])
     problems = dict(pair for part in given.part or PARTS for pair in PARTS[part](data))
     options = SolveOptions(time_limit=given.seconds)
     done = compare(problems, SOLVERS, options=options, tell=print)

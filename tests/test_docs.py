@@ -157,6 +157,8 @@ def test_command_lines_are_shown():
         "solve",
         "route",
         "verify",
+        "compare",
+        "export",
         "bench",
         "list",
     }

@@ -173,7 +173,8 @@ def linear_form(
         Needed with `pairs`: a routing, shape ``(n,)``. A query with no pair of its own stays
         on it, and what it uses is taken off the limits.
     scaled
-        Whether costs and rows are brought near 1; otherwise all numbers are the problem's own.
+        Whether costs and rows are brought near 1; otherwise all numbers are the problem's own,
+        limits as stated.
     """
     allowed = np.isfinite(problem.objective)
     columns = allowed if pairs is None else (allowed & pairs)
@@ -195,7 +196,7 @@ def linear_form(
         k_values.append(usage[taken])
         start += rows.n_pools
 
-    upper = problem.target
+    upper = problem.target if scaled else problem.limit
     offset = 0.0
     if base is not None and free.size < problem.n_queries:
         fixed = np.ones(problem.n_queries, bool)

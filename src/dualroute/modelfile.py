@@ -424,7 +424,7 @@ def _program(problem: RoutingProblem, names: Names | None) -> _Program:
         model=form.model,
         cost=form.cost + 0.0,  # no -0.0
         matrix=form.matrix,
-        limit=problem.limit + 0.0,
+        limit=form.upper[problem.n_queries :] + 0.0,
         columns=names.columns(form.query, form.model),
         rows=names.rows,
     )
