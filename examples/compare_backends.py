@@ -1,6 +1,6 @@
 """All backends on real tables, simulated ones and public instances, every claim certified.
 
-Needs the extras of the solvers, and the data: set DUALROUTE_DATA to the folder that holds zeroeval/,
+Needs the extras of the solvers, and the data: set DUALROUTE_DATA to the folder with zeroeval/,
 bfcl_2024_08/, routellm/, llmrouter_ulab/ and gap/ (sources are in docs/solvers.md). Prints a table
 for each problem, and a summary. Parts: real, public, simulated.
 

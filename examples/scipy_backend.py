@@ -1,7 +1,7 @@
 """A further exact solver in one file: SciPy's milp, behind the same contract as the others.
 
-SciPy's HiGHS looks at no clock for minutes on large tables; a solver of that kind is better run in a
-process of its own, as the backends of the package are (`dualroute.exact.run_apart`).
+SciPy's HiGHS looks at no clock for minutes on large tables; a solver of that kind is better run in
+a process of its own, as the backends of the package are (`dualroute.exact.run_apart`).
 
     python examples/scipy_backend.py
 """
