@@ -390,7 +390,7 @@ def relaxation(aim, table, limit, cap):
 
 
 @real_table
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", ["highs", "lagrangian"])  # the other exact ones may take minutes
 def test_real_tables_are_solved_to_proved_optima(name, aim, table, limit, cap, optimum):
     problem = real_problem(aim, table, limit, cap)
     solution = registry.load("solvers", name)().solve(problem, SolveOptions())
