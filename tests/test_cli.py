@@ -126,6 +126,40 @@ def test_verify_names_the_broken_limit_and_by_how_much(table, run):
     assert "capacity of large is exceeded by 1 requests (2 against 1)" in answer["verdict"]
 
 
+def test_contradictory_limits_are_explained_and_can_be_relaxed(table, run):
+    # Cost 6 buys the upgrade that gains .7, quality 2.0; 2.3 needs two upgrades, cost 9.
+    asked = ("solve", "table.csv", "--maximize", "quality", "--budget", "6", "--quality-total",
+             "2.3", "--out", "plan.csv")  # fmt: skip
+    status, out, err = run(*asked)
+    assert status == 0
+    assert "exclude each other; without any one of them the others can be kept" in out
+    assert "budget: 6 cost allowed; with all others kept 9 are needed: raise it by 3 cost" in out
+    assert "plan.csv is not written" in err
+    status, out, _ = run(*asked, "--json", "-")
+    answer = json.loads(out)
+    assert answer["infeasibility_proved"]
+    members = answer["diagnosis"]["conflict"]
+    assert [(m["name"], m["limit"], m["attained"]) for m in members] == [
+        ("budget", 6, 9),
+        ("quality_floor", 2.3, pytest.approx(2.0)),
+    ]
+    status, out, _ = run(*asked, "--relax", "--json", "-")
+    assert status == 0
+    answer = json.loads(out)
+    assert answer["feasible"]
+    assert answer["objective"] == pytest.approx(2.0)
+    assert [m["name"] for m in answer["given_up"]] == ["quality_floor"]
+    assert (table.parent / "plan.csv").read_text().count("large") == 1
+    status, out, _ = run(*asked, "--relax")
+    assert "quality_floor is lowered by 0.3 quality, from 2.3 to 2." in out
+
+
+def test_relax_gives_up_nothing_where_the_limits_can_be_kept(table, run):
+    status, out, _ = run("solve", "table.csv", "--minimize", "cost", "--relax")
+    assert status == 0
+    assert "Every limit can be kept; nothing is given up." in out
+
+
 def test_verify_asks_a_second_solver(table, run):
     (table.parent / "plan.csv").write_text("query_id,model\na,large\nb,large\nc,small\n")
     asked = ("--maximize", "quality", "--budget", "9", "--with", "ortools:scip")

@@ -7,7 +7,7 @@ that ``--help`` answers at once.
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -51,6 +51,7 @@ class Exit(IntEnum):
 
 
 _TIME_LIMIT = 60.0
+_EXPLAIN_SECONDS = 5.0  # at least, to say why no routing keeps the limits
 _WIDE = 140  # columns of a comparison
 _Objectives: TypeAlias = tuple[str | Mapping[str, float] | None, str | Mapping[str, float] | None]
 
@@ -121,6 +122,10 @@ Out = Annotated[
     typer.Option(
         "--out", metavar="PLAN", help="Write the routing: .csv, .csv.gz, .parquet, or .json."
     ),
+]
+Relax = Annotated[
+    bool,
+    typer.Option("--relax", help="Where the limits exclude each other, break them least."),
 ]
 Json = Annotated[
     str | None,
@@ -206,6 +211,7 @@ def solve(
     seed: Seed = 0,
     threads: Threads = 1,
     feasibility_tolerance: Tolerance = 1e-9,
+    relax: Relax = False,
     out: Out = None,
     json: Json = None,
 ) -> None:
@@ -228,7 +234,7 @@ def solve(
             options=options,
             tolerance=feasibility_tolerance,
         )
-    _finish(plan, out, json)
+    _finish_infeasible(plan, solver, options, out, json, relax=relax)
 
 
 @app.command()
@@ -264,6 +270,7 @@ def route(
     seed: Seed = 0,
     threads: Threads = 1,
     feasibility_tolerance: Tolerance = 1e-9,
+    relax: Relax = False,
     out: Out = None,
     json: Json = None,
 ) -> None:
@@ -301,7 +308,7 @@ def route(
             options=options,
             tolerance=feasibility_tolerance,
         )
-    _finish(plan, out, json)
+    _finish_infeasible(plan, solver, options, out, json, relax=relax)
 
 
 @app.command()
@@ -898,7 +905,55 @@ def _finish_suite(rows: "list[SuiteRow]", json: str | None) -> None:
     raise typer.Exit(Exit.ANSWERED if routed else Exit.NOTHING_FOUND)
 
 
-def _finish(plan: "Plan", out: str | None, json: str | None) -> None:
+def _finish_infeasible(
+    plan: "Plan",
+    solver: str,
+    options: "SolveOptions",
+    out: str | None,
+    json: str | None,
+    *,
+    relax: bool,
+) -> None:
+    """Finish a plan; where no routing keeps the limits, with the reason, or by breaking them."""
+    from dataclasses import replace
+
+    from dualroute import diagnosis
+
+    if plan.status != "infeasible":
+        said = ["Every limit can be kept; nothing is given up."] if relax else []
+        _finish(plan, out, json, said, {"given_up": []} if relax else {})
+        return
+    quiet = replace(options.after(plan.solution.seconds), progress=None, start=None, prices=None)
+    quiet = replace(quiet, time_limit=max(quiet.time_limit, _EXPLAIN_SECONDS))
+    said, values = [], {}
+    _note("no routing keeps these limits; looking for those that exclude each other")
+    try:
+        why = diagnosis.diagnose(plan.problem, ray=plan.solution.ray, options=quiet)
+        said = diagnosis.diagnosis_words(why, plan.problem.n_queries)
+        values["diagnosis"] = why.to_dict()
+    except OptionError as error:
+        _note(f"dualroute: not explained: {error}")
+    if relax:
+        from dualroute import registry, routing
+
+        least = diagnosis.relax(plan.problem, options=quiet)
+        begun = replace(options, start=least.assignment)
+        claim = registry.create("solvers", solver).solve(least.widened, begun)
+        plan = routing.planned(plan.outcomes, least.widened, claim, options)
+        said += [f"{line}." for line in diagnosis.given_up_words(least)]
+        values["given_up"] = least.to_dict()["given_up"]
+    _finish(plan, out, json, said, values)
+
+
+def _finish(
+    plan: "Plan",
+    out: str | None,
+    json: str | None,
+    said: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    from rich.text import Text
+
     from dualroute.report import plan_report, print_report
 
     if out is not None and plan.certificate.feasible:
@@ -907,7 +962,10 @@ def _finish(plan: "Plan", out: str | None, json: str | None) -> None:
         write_plan(out, plan)
     elif out is not None:
         _note(f"dualroute: {out} is not written: there is no routing that keeps the limits")
-    _emit(json, plan.to_dict(), lambda: print_report(plan_report(plan)))
+    lines = [Text(line) for line in said]
+    _emit(
+        json, {**plan.to_dict(), **(values or {})}, lambda: print_report(plan_report(plan), *lines)
+    )
     _leave(plan)
 
 

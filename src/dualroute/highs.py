@@ -160,7 +160,7 @@ def _pass(model: highspy.Highs, form: LinearForm, integer: bool) -> None:
         form.matrix.indptr.astype(np.int32),
         form.matrix.indices.astype(np.int32),
         form.matrix.data,
-        np.full(columns, int(integer), np.int32),
+        np.where(np.arange(columns) < columns - form.n_slack, int(integer), 0).astype(np.int32),
     )
     if status == highspy.HighsStatus.kError:
         raise OptionError("HiGHS rejects the model; a coefficient is out of its range")

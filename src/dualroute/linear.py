@@ -41,6 +41,8 @@ class LinearForm:
         What the objective and each coupling row were multiplied by.
     offset
         Objective of the queries that are not free, unscaled.
+    n_slack
+        How many columns, the last ones, are continuous also in an integer program.
     """
 
     query: Ints
@@ -53,6 +55,7 @@ class LinearForm:
     cost_scale: float
     row_scale: Floats
     offset: float = 0.0
+    n_slack: int = 0
 
     @property
     def n_columns(self) -> int:
@@ -77,24 +80,43 @@ class LinearForm:
         coupling = np.asarray(row_duals)[self.free.size :]
         return Prices.of(problem, -coupling * self.row_scale / self.cost_scale)
 
-    def elastic(self) -> "LinearForm":
-        """The program that breaks the coupling rows as little as it can, each at price 1.
+    def elastic(self, worth: Floats | None = None) -> "LinearForm":
+        """The program that breaks the coupling rows as little as it can.
 
         Its ``K`` further columns are how far each scaled row is exceeded, in ``[0, 1]`` times
         the row's reach; duals of its optimum prove infeasibility when the optimum is positive.
+
+        Parameters
+        ----------
+        worth
+            What one unscaled unit beyond each row costs, shape ``(K,)``; one of the scaled row
+            costs 1 if not given.
         """
         n_free, k = self.free.size, self.row_scale.size
-        reach = np.abs(self.matrix[n_free:]).sum(axis=1) + np.abs(self.upper[n_free:]) + 1.0
-        give = sp.vstack([sp.csr_array((n_free, k)), sp.diags_array(-reach)])
+        price = np.ones(k) if worth is None else worth / self.row_scale
+        give = sp.vstack([sp.csr_array((n_free, k)), sp.diags_array(-self._reach)])
         return replace(
             self,
             query=np.r_[self.query, np.full(k, -1)],
             model=np.r_[self.model, np.full(k, -1)],
-            cost=np.r_[np.zeros(self.n_columns), reach],
+            cost=np.r_[np.zeros(self.n_columns), price * self._reach],
             matrix=sp.csr_array(sp.hstack([self.matrix, give])),
             cost_scale=1.0,
             offset=0.0,
+            n_slack=k,
         )
+
+    def slack_of(self, excess: Floats) -> Floats:
+        """Values of the further columns of `elastic` for rows exceeded so far, scaled, ``(K,)``."""
+        slack: Floats = np.clip(excess / self._reach, 0.0, 1.0)
+        return slack
+
+    @property
+    def _reach(self) -> Floats:
+        """More than any routing exceeds each coupling row by, scaled, shape ``(K,)``."""
+        coupling = slice(self.free.size, None)
+        reach: Floats = np.abs(self.matrix[coupling]).sum(axis=1) + np.abs(self.upper[coupling])
+        return reach + 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
