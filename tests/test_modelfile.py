@@ -6,6 +6,7 @@ import re
 
 import highspy
 import numpy as np
+import pyscipopt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,10 +208,9 @@ def test_a_model_read_back_has_the_optimum_of_all_routings(tmp_path_factory, pro
 @settings(max_examples=25)
 @given(problem=small_problems(palettes=PALETTES), kind=st.sampled_from(["mps", "lp"]))
 def test_a_second_solver_finds_the_same_optimum(tmp_path_factory, problem, kind):
-    scip = pytest.importorskip("pyscipopt", reason="SCIP is not installed")
     folder = tmp_path_factory.mktemp("model")
     write_model(problem, folder / f"model.{kind}")
-    model = scip.Model()
+    model = pyscipopt.Model()
     model.hideOutput()
     model.readProblem(str(folder / f"model.{kind}"))
     model.setParam("limits/gap", 0.0)

@@ -91,7 +91,7 @@ def test_solvers_keep_the_contract(name):
     check_solver(registry.load("solvers", name)(), exact=name in EXACT)
 
 
-@pytest.mark.parametrize("name", ["ortools:scip", "ortools:highs", "cvxpy:scipy"])
+@pytest.mark.parametrize("name", ["ortools:scip", "ortools:highs", "cvxpy:scipy", "cvxpy:scip"])
 def test_exact_variants_keep_the_contract(name):
     check_solver(registry.create("solvers", name), exact=True)
 
