@@ -101,7 +101,7 @@ class Worker:
                     if heard is not None:
                         heard(content)
                 elif kind == "answer":
-                    _PEAKS.append(content[1])
+                    _LARGEST[0] = max(_LARGEST[0], content[1])
                     return Reply(content[0], peak_bytes=content[1])
                 elif kind == "late":
                     self.close()
@@ -155,7 +155,7 @@ class Worker:
             (_remember, process.stderr, self._said),
         ):
             threading.Thread(target=follow, args=what, daemon=True).start()
-        _OPEN.append(self)
+        _OPEN.add(self)
         while True:
             kind, content = self._next(float("inf"))
             if kind == "ready":
@@ -183,15 +183,15 @@ class Worker:
         return RoutingError(f"the process of {self._module} ended without an answer{said}")
 
 
-_OPEN: list[Worker] = []
-_PEAKS: list[float] = [0.0]
+_OPEN: set[Worker] = set()
+_LARGEST = [0.0]  # peak of a call, in bytes
 
 
 def largest_peak(*, forget: bool = False) -> float:
     """The most memory any call from this process took in a worker, in bytes, since forgotten."""
-    most = max(_PEAKS)
+    most = _LARGEST[0]
     if forget:
-        _PEAKS[:] = [0.0]
+        _LARGEST[0] = 0.0
     return most
 
 
