@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,6 +67,12 @@ def test_what_is_told_arrives_in_order_before_the_answer(worker):
     heard = []
     assert worker.call(("count", 50), seconds=30, heard=heard.append).answer == "done"
     assert heard == list(range(50))
+
+
+def test_calls_from_several_threads_take_turns(worker):
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda k: worker.call(("echo", k), seconds=30).answer, range(20)))
+    assert answers == [[k] for k in range(20)]
 
 
 def test_what_libraries_print_is_no_answer(worker, capfd):

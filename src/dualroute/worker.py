@@ -66,6 +66,7 @@ class Worker:
         self._heard: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._said: deque[bytes] = deque(maxlen=20)
         self._owner = 0
+        self._lock = threading.Lock()  # calls from several threads take turns
 
     def call(
         self, request: Any, *, seconds: float, heard: Callable[[Any], None] | None = None
@@ -86,44 +87,40 @@ class Worker:
         RoutingError
             What ``work`` raised, or that the process ended without an answer.
         """
-        try:
-            process = self._running()
-            assert process.stdin is not None
+        with self._lock:
             try:
-                pickle.dump(request, process.stdin, pickle.HIGHEST_PROTOCOL)
-                process.stdin.flush()
-            except BrokenPipeError:
-                raise self._ended() from None
-            deadline = time.perf_counter() + seconds
-            while True:
-                kind, content = self._next(deadline)
-                if kind == "told":
-                    if heard is not None:
-                        heard(content)
-                elif kind == "answer":
-                    _LARGEST[0] = max(_LARGEST[0], content[1])
-                    return Reply(content[0], peak_bytes=content[1])
-                elif kind == "late":
-                    self.close()
-                    return Reply(None, late=True)
-                elif kind == "raised":
-                    raise getattr(errors, content[0])(content[1])
-                else:
-                    raise self._ended()
-        except KeyboardInterrupt:
-            self.close()
-            return Reply(None, interrupted=True)
-        except BaseException:
-            self.close()
-            raise
+                return self._called(request, seconds, heard)
+            except KeyboardInterrupt:
+                self.close()
+                return Reply(None, interrupted=True)
+            except BaseException:
+                self.close()
+                raise
 
-    def start(self) -> None:
-        """Start the process, if none is running, and wait until it is ready."""
+    def _called(self, request: Any, seconds: float, heard: Callable[[Any], None] | None) -> Reply:
+        process = self._running()
+        assert process.stdin is not None
         try:
-            self._running()
-        except BaseException:
-            self.close()
-            raise
+            pickle.dump(request, process.stdin, pickle.HIGHEST_PROTOCOL)
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+        deadline = time.perf_counter() + seconds
+        while True:
+            kind, content = self._next(deadline)
+            if kind == "told":
+                if heard is not None:
+                    heard(content)
+            elif kind == "answer":
+                _LARGEST[0] = max(_LARGEST[0], content[1])
+                return Reply(content[0], peak_bytes=content[1])
+            elif kind == "late":
+                self.close()
+                return Reply(None, late=True)
+            elif kind == "raised":
+                raise getattr(errors, content[0])(content[1])
+            else:
+                raise self._ended()
 
     def close(self) -> None:
         """End the process."""
