@@ -97,7 +97,18 @@ def test_exact_variants_keep_the_contract(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["highs:lp", "highs:ipx", "ortools:glop", "ortools:pdlp", "cvxpy:lp", "cvxpy:clarabel"]
+    "name",
+    [
+        "highs:lp",
+        "highs:simplex",
+        "highs:ipx",
+        "highs:pdlp",
+        "ortools:glop",
+        "ortools:pdlp",
+        "cvxpy:lp",
+        "cvxpy:clarabel",
+        "cvxpy:scs",
+    ],
 )
 def test_relaxing_variants_keep_the_contract(name):
     check_solver(registry.create("solvers", name))

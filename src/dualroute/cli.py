@@ -926,7 +926,8 @@ def _finish_infeasible(
     quiet = replace(options.after(plan.solution.seconds), progress=None, start=None, prices=None)
     quiet = replace(quiet, time_limit=max(quiet.time_limit, _EXPLAIN_SECONDS))
     said, values = [], {}
-    _note("no routing keeps these limits; looking for those that exclude each other")
+    if sys.stderr.isatty():  # as progress
+        _note("no routing keeps these limits; looking for those that exclude each other")
     try:
         why = diagnosis.diagnose(plan.problem, ray=plan.solution.ray, options=quiet)
         said = diagnosis.diagnosis_words(why, plan.problem.n_queries)
