@@ -365,8 +365,8 @@ def comparison_report(comparison: Comparison) -> "Group":
         tables.append(table)
     used = dict.fromkeys(row.version for row in comparison.rows if row.version)
     notes = [
-        "Status as certified, or in brackets on the solver's word. first, 1e-3, 1e-6: seconds to "
-        "a first routing, and to one that near the best certified bound, as far as the solver "
+        "Status as certified, or in brackets on the solver's word. first, 1e-3, 1e-6: seconds to a "
+        "first routing, and to one within that of the best certified bound, as far as the solver "
         "tells before its end. build: of all seconds, those for the model.",
         "* By prices of the native dual: the solver gives none.",
         "With " + ", ".join(used) + ".",
