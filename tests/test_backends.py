@@ -158,6 +158,16 @@ def test_a_bound_of_cp_sat_is_one_of_the_problem_in_doubles():
     assert claim.best_bound == pytest.approx(problem.value(claim.assignment), rel=1e-9)
 
 
+@pytest.mark.parametrize("seed", [41, 301, 359, 443, 543, 963, 1083, 37045])
+def test_cp_sat_does_not_lose_the_best_routing(seed):
+    # With its presolve, OR-Tools 9.15 calls a worse routing optimal on each of these.
+    problem = random_problem(seed, 5, 3)
+    optimum = optimum_of(problem)
+    claim = registry.create("solvers", "ortools:cp-sat").solve(problem, SolveOptions())
+    assert problem.value(claim.assignment) == pytest.approx(optimum, rel=1e-9)
+    assert claim.best_bound <= optimum + 1e-9 * abs(optimum)
+
+
 # Time, ends and starts ------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from dualroute import errors, memory
 from dualroute.errors import RoutingError
 
 _LOOK_EVERY = 0.1
+_LAST_WORDS = 2.0  # seconds for them to arrive
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -65,6 +66,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._heard: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._said: deque[bytes] = deque(maxlen=20)
+        self._memory: threading.Thread | None = None
         self._owner = 0
         self._lock = threading.Lock()  # calls from several threads take turns
 
@@ -147,11 +149,12 @@ class Worker:
             stderr=subprocess.PIPE,
             env=os.environ | threads,
         )
-        for follow, *what in (
-            (_listen, process.stdout, self._heard),
-            (_remember, process.stderr, self._said),
-        ):
-            threading.Thread(target=follow, args=what, daemon=True).start()
+        listener = threading.Thread(target=_listen, args=(process.stdout, self._heard), daemon=True)
+        self._memory = threading.Thread(
+            target=_remember, args=(process.stderr, self._said), daemon=True
+        )
+        listener.start()
+        self._memory.start()
         _OPEN.add(self)
         while True:
             kind, content = self._next(float("inf"))
@@ -172,6 +175,8 @@ class Worker:
     def _ended(self) -> RoutingError:
         assert self._process is not None
         status = self._process.wait()
+        if self._memory is not None:
+            self._memory.join(_LAST_WORDS)  # what it said may come after its end
         lines = [line.decode(errors="replace").strip() for line in self._said]
         said = next((f" ({line})" for line in reversed(lines) if line), "")
         if status < 0:

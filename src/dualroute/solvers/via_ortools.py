@@ -3,7 +3,8 @@
 CP-SAT takes whole numbers. Costs and usage are scaled by powers of two and rounded down, so that
 every routing that keeps the limits keeps the rounded ones at no higher cost: its bound, scaled
 back, is a bound. A routing of the rounded program may break a limit by some 1e-13 of it, and is
-then mended like any other solver's.
+then mended like any other solver's. Its presolve is off: with numbers of 36 bits and more, that of
+9.15 at times removes the best routing and calls another optimal.
 """
 
 import datetime
@@ -130,6 +131,8 @@ def _solved(solver: str, form: LinearForm, task: Task, tell: Callable[[Any], Non
         params.time_limit = datetime.timedelta(seconds=max(options.time_limit - built, 1e-3))
     if solver != "highs":  # which refuses it
         params.threads = options.threads
+    if solver == "cp-sat":
+        params.presolve = mathopt.Emphasis.OFF
     if task.integer:
         params.relative_gap_tolerance = options.mip_rel_gap
         params.absolute_gap_tolerance = options.mip_abs_gap * form.cost_scale
