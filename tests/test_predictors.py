@@ -15,7 +15,10 @@ from dualroute.embedding import Embedding, SentenceTransformerEmbedding, TfidfEm
 from dualroute.errors import MissingDependencyError, OptionError, TableError
 from dualroute.outcomes import Outcomes
 from dualroute.predictor import Predictor
+from dualroute.predictors.clusters import Clusters
+from dualroute.predictors.hybrid import Hybrid
 from dualroute.predictors.mean import Mean
+from dualroute.predictors.regression import Regression
 from dualroute.predictors.retrieval import Retrieval
 from dualroute.testing import check_predictor
 
@@ -40,7 +43,7 @@ class Axes:
         return np.array([[text == known for known in self.known] for text in texts], np.float32)
 
 
-PREDICTORS = [Mean, Retrieval]
+PREDICTORS = [Mean, Retrieval, Regression, Clusters, Hybrid]
 
 
 @pytest.mark.parametrize("predictor", PREDICTORS)
@@ -53,7 +56,7 @@ class TestContract:
     def test_keeps_models_and_columns_and_numbers_queries(self, predictor):
         table = predictor().fit(TEXTS, OUTCOMES).predict(["a", "b", "c"])
         assert table.models == OUTCOMES.models
-        assert set(table.columns) == set(OUTCOMES.columns)
+        assert set(table.columns) >= set(OUTCOMES.columns)
         assert table.n_queries == 3
         assert table.queries.tolist() == [0, 1, 2]
         assert not table.attributes

@@ -38,7 +38,7 @@ from dualroute.formulation import (
     formulate,
 )
 from dualroute.outcomes import Outcomes
-from dualroute.predictor import Predictor
+from dualroute.predictor import SPREAD, Predictor
 from dualroute.problem import RoutingProblem, Rows
 from dualroute.solver import Progress, Solution, SolveOptions, Solver, Status, Termination
 
@@ -621,9 +621,12 @@ def _judge_outcomes(what: str, predicted: Outcomes, history: Outcomes, n: int) -
     _rule(isinstance(predicted, Outcomes), f"{what}: predict returns Outcomes")
     _rule(predicted.models == history.models, f"{what}: the models are those learned from")
     _rule(
-        set(predicted.columns) == set(history.columns)
+        set(history.columns)
+        <= set(predicted.columns)
+        <= {name + end for name in history.columns for end in ("", SPREAD)}
         and (predicted.cost, predicted.quality) == (history.cost, history.quality),
-        f"{what}: the columns and their roles are those learned from",
+        f"{what}: the columns and their roles are those learned from, beside standard "
+        f"deviations NAME{SPREAD}",
     )
     _rule(
         predicted.queries.tolist() == list(range(n)), f"{what}: queries are labelled 0 .. {n - 1}"

@@ -6,9 +6,8 @@ from typing import Self
 
 import numpy as np
 
-from dualroute.errors import OptionError, TableError
 from dualroute.outcomes import Outcomes
-from dualroute.predictor import check_history
+from dualroute.predictor import SPREAD, check_asked, check_history
 
 
 @dataclass(slots=True)
@@ -31,6 +30,9 @@ class Mean:
             mean = grid.mean(axis=0, keepdims=True, dtype=np.float64).astype(grid.dtype)
             # A rounded mean must not leave the range of what it averages.
             columns[name] = np.clip(mean, grid.min(), grid.max())
+            if name in (outcomes.cost, outcomes.quality) and grid.shape[0] > 1:
+                sd = grid.std(axis=0, keepdims=True, dtype=np.float64)
+                columns[name + SPREAD] = sd.astype(grid.dtype)
         self._means = replace(outcomes, columns=columns, queries=np.arange(1), attributes={})
         return self
 
@@ -44,8 +46,6 @@ class Mean:
         TableError
             If there is no text.
         """
-        if self._means is None:
-            raise OptionError("this predictor has learned nothing; call fit(texts, outcomes) first")
-        if len(texts) == 0:
-            raise TableError("no text to predict; give at least one")
+        check_asked(texts, self._means is not None)
+        assert self._means is not None
         return replace(self._means, queries=np.arange(len(texts)))

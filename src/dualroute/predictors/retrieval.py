@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from dualroute.arrays import Floats, Ints
 from dualroute.embedding import Embedding, TfidfEmbedding
 from dualroute.errors import OptionError, TableError
+from dualroute.neighbours import TIE, Index, index
 from dualroute.outcomes import Outcomes
-from dualroute.predictor import check_history
+from dualroute.predictor import SPREAD, check_asked, check_history
 
-# Cosines closer than this are ties: float32 products differ by less with the machine.
-_TIE = 2.0**-20
-# Entries of a working array, some 128 MB of cosines and sort keys.
+# Outcomes gathered at a time, some 64 MB.
 _ENTRIES = 2**23
 # Texts embedded at a time.
 _TEXTS = 2**16
@@ -41,6 +40,9 @@ class Retrieval:
         Exponent ``a``: how fast a less similar query counts for less.
     embedding
         What makes vectors of texts; a copy of it is fitted.
+    index
+        ``"exact"``, ``"faiss"``, or ``"auto"``: faiss from 50,000 stored queries on, where it is
+        installed.
 
     References
     ----------
@@ -51,10 +53,9 @@ class Retrieval:
     shrinkage: float = 1.0
     power: float = 4.0
     embedding: Embedding = field(default_factory=TfidfEmbedding)
+    index: str = "auto"
     _fitted: Embedding | None = field(default=None, init=False, repr=False, compare=False)
-    _stored: NDArray[np.float32] = field(
-        default_factory=lambda: np.empty((0, 1), np.float32), init=False, repr=False, compare=False
-    )
+    _stored: Index | None = field(default=None, init=False, repr=False, compare=False)
     _history: Outcomes | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -81,14 +82,49 @@ class Retrieval:
         """
         check_history(texts, outcomes)
         self._fitted = copy.copy(self.embedding).fit(texts)
-        self._stored = np.concatenate(
-            [
-                self._fitted.transform(texts[start : start + _TEXTS])
-                for start in range(0, len(texts), _TEXTS)
-            ]
-        )
+        self._stored = index(self.index, self._embedded(texts))
         self._history = outcomes
         return self
+
+    def add(self, texts: Sequence[str], outcomes: Outcomes) -> Self:
+        """Store further queries with their outcomes, without learning the embedding anew.
+
+        Raises
+        ------
+        TableError
+            If models or columns are not those learned from, or texts and outcomes differ in
+            number.
+        OptionError
+            If nothing has been fitted.
+        """
+        check_asked(texts, self._history is not None)
+        check_history(texts, outcomes)
+        history, stored = self._history, self._stored
+        assert history is not None
+        assert stored is not None
+        if history.models != outcomes.models or set(history.columns) != set(outcomes.columns):
+            raise TableError(
+                "the further queries have other models or columns than those learned from; give "
+                f"{', '.join(history.models)} with {', '.join(history.columns)}"
+            )
+        vectors = self._embedded(texts)
+        stored.add(vectors)
+        columns = {}
+        for name, grid in history.columns.items():
+            parts = [
+                np.broadcast_to(one.columns[name], (one.n_queries, grid.shape[1]))
+                for one in (history, outcomes)
+            ]
+            columns[name] = np.concatenate(parts).astype(grid.dtype, copy=False)
+        self._history = replace(
+            history, columns=columns, queries=np.arange(stored.size), attributes={}
+        )
+        return self
+
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        assert self._fitted is not None
+        step = range(0, len(texts), _TEXTS)
+        return np.concatenate([self._fitted.transform(texts[i : i + _TEXTS]) for i in step])
 
     def predict(self, texts: Sequence[str]) -> Outcomes:
         """Predict outcomes: a column that was the same for every query stays so.
@@ -100,48 +136,49 @@ class Retrieval:
         TableError
             If there is no text.
         """
-        history, embedding = self._history, self._fitted
-        if history is None or embedding is None:
-            raise OptionError("this predictor has learned nothing; call fit(texts, outcomes) first")
+        check_asked(texts, self._history is not None)
+        history, stored = self._history, self._stored
+        assert history is not None
+        assert stored is not None
         n = len(texts)
-        if n == 0:
-            raise TableError("no text to predict; give at least one")
-        stored = self._stored.shape[0]
         same = {k: v for k, v in history.columns.items() if v.shape[0] == 1}
         varying = {k: v for k, v in history.columns.items() if v.shape[0] > 1}
-        means = {k: v.mean(axis=0, dtype=np.float64) for k, v in varying.items()}
+        spreads = [name for name in (history.cost, history.quality) if name in varying]
+        moments = {k: _moments(v) for k, v in varying.items()}
         columns = {k: np.empty((n, v.shape[1]), v.dtype) for k, v in varying.items()}
-        looked_at = min(self.neighbours, stored) * max(1, history.n_models)
-        step = max(1, _ENTRIES // max(stored, looked_at))
+        columns |= {k + SPREAD: np.empty_like(columns[k]) for k in spreads}
+        step = max(1, _ENTRIES // (min(self.neighbours, stored.size) * history.n_models))
         for begin in range(0, n, _TEXTS):
-            vectors = embedding.transform(texts[begin : begin + _TEXTS])
+            vectors = self._embedded(texts[begin : begin + _TEXTS])
             for first in range(0, vectors.shape[0], step):
-                nearest, weight = self._nearest(vectors[first : first + step])
+                nearest, weight = self._nearest(stored, vectors[first : first + step])
                 rows = slice(begin + first, begin + first + nearest.shape[0])
                 for name, grid in varying.items():
-                    columns[name][rows] = self._shrunk(grid, nearest, weight, means[name])
+                    near, (mean, square) = grid[nearest], moments[name]
+                    told = self._shrunk(near, weight, mean)
+                    columns[name][rows] = told
+                    if name in spreads:
+                        squares = self._shrunk(near.astype(np.float64) ** 2, weight, square)
+                        columns[name + SPREAD][rows] = np.sqrt(np.maximum(squares - told**2, 0))
         # Weighted means leave the range of what they average only by rounding.
         for name, grid in varying.items():
             np.clip(columns[name], grid.min(), grid.max(), out=columns[name])
         return replace(history, columns={**columns, **same}, queries=np.arange(n), attributes={})
 
-    def _nearest(self, vectors: NDArray[np.float32]) -> tuple[Ints, Floats]:
+    def _nearest(self, stored: Index, vectors: NDArray[np.float32]) -> tuple[Ints, Floats]:
         """Find the nearest stored queries of each vector and their weights, both ``(c, k)``."""
-        stored = self._stored.shape[0]
-        cosine = vectors @ self._stored.T
-        k = min(self.neighbours, stored)
-        # One integer orders by cosine, then by position: the choice is the same on any run.
-        key = np.rint(cosine * np.float32(1 / _TIE)).astype(np.int64)
-        key *= -stored
-        key += np.arange(stored)
-        nearest = np.sort(np.argpartition(key, k - 1, axis=1)[:, :k], axis=1)
-        similar = np.take_along_axis(cosine, nearest, axis=1).astype(np.float64)
+        nearest, similar = stored.nearest(vectors, self.neighbours)
         # Zero to the power zero is one: what is not similar must not count.
-        weight = np.where(similar > _TIE, np.maximum(similar, 0) ** self.power, 0.0)
+        weight = np.where(similar > TIE, np.maximum(similar, 0) ** self.power, 0.0)
         return nearest, weight
 
-    def _shrunk(self, grid: Floats, nearest: Ints, weight: Floats, mean: Floats) -> Any:
-        total = np.matmul(weight[:, None, :], grid[nearest])[:, 0]
+    def _shrunk(self, near: Floats, weight: Floats, mean: Floats) -> Any:
+        total = np.matmul(weight[:, None, :], near)[:, 0]
         return (total + self.shrinkage * mean) / (
             weight.sum(axis=1, keepdims=True) + self.shrinkage
         )
+
+
+def _moments(grid: Floats) -> tuple[Floats, Floats]:
+    """Mean and mean square of every model, float64."""
+    return grid.mean(axis=0, dtype=np.float64), np.square(grid, dtype=np.float64).mean(axis=0)

@@ -1,0 +1,360 @@
+"""The hybrid predictor: trained heads and retrieval, combined by what holds out of fold."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualroute import registry
+from dualroute.arrays import Floats
+from dualroute.calibration import Calibration, Calibrator, calibrator
+from dualroute.curve import lambda_value
+from dualroute.embedding import Embedding, TfidfEmbedding
+from dualroute.errors import OptionError
+from dualroute.link import Link, Spread
+from dualroute.outcomes import Outcomes
+from dualroute.predictor import (
+    SPREAD,
+    Predictor,
+    check_asked,
+    check_history,
+    cross_predict,
+    folds_of,
+)
+
+_TRUST = (0.3, 0.5, 0.7, 0.85, 1.0)  # shares of what sets models apart that are tried
+_JUDGED = 20_000  # queries out of fold that the share is judged on, at most
+_TEXTS = 2**16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Combination:
+    """How the parts of a hybrid predict one column together.
+
+    Attributes
+    ----------
+    link
+        The scale of the column.
+    mean
+        Per model, ``(m,)``, on that scale.
+    common, apart
+        Weight of every part, both ``(parts,)``: of what it says of the query for all models, and
+        of what sets the models apart.
+    factor
+        Per model, ``(m,)``: corrects the mean where the scale is a logarithm.
+    """
+
+    link: Link
+    mean: Floats
+    common: Floats
+    apart: Floats
+    factor: Floats
+
+    def scale(self, parts: Sequence[Floats]) -> Floats:
+        """The parts' predictions of the column, each ``(n, m)``, as one on the link's scale."""
+        total = np.zeros((parts[0].shape[0], self.mean.size)) + self.mean
+        for weight, other, part in zip(self.common, self.apart, parts, strict=True):
+            common, apart = _split(self.link.onto(part) - self.mean)
+            total += weight * common + other * apart
+        return total
+
+    def predict(self, parts: Sequence[Floats]) -> Floats:
+        """The column as the parts predict it together, ``(n, m)``."""
+        link = self.link
+        return np.clip(link.back(self.scale(parts)) * self.factor, link.low, link.high)
+
+
+@dataclass(frozen=True, slots=True)
+class HybridReport:
+    """What the hybrid found out of fold, on its own history.
+
+    Attributes
+    ----------
+    parts
+        Names of the predictors combined.
+    weights
+        Column to one pair per part: its weight in what all models share and in what sets them
+        apart.
+    trust
+        Share of the predicted differences between models that routing gains most with.
+    value
+        Mean quality under the hull of the lambda rule out of fold, by that share.
+    calibration
+        Of the quality before and after the calibration; None without a quality that varies.
+    """
+
+    parts: tuple[str, ...]
+    weights: Mapping[str, tuple[tuple[float, float], ...]]
+    trust: float
+    value: Mapping[float, float]
+    calibration: tuple[Calibration, Calibration] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        before_after = self.calibration and [one.to_dict() for one in self.calibration]
+        return {
+            "parts": list(self.parts),
+            "weights": {k: [list(pair) for pair in v] for k, v in self.weights.items()},
+            "trust": self.trust,
+            "value_by_trust": {str(k): v for k, v in self.value.items()},
+            "calibration": before_after,
+        }
+
+
+@dataclass(slots=True)
+class Hybrid:
+    r"""Trained heads and retrieval, weighted by what they are worth out of fold.
+
+    The hybrid retrieval-augmented predictor of OmniRouter [1]_, with the combination learned in
+    the place of a fixed half. Every part predicts the history out of fold. A prediction is taken
+    apart into the model's mean, what it says of the query for all models, and what sets the
+    models apart; the last two get one non-negative weight per part and column, by least squares
+    (stacking [2]_). A router selects on what sets models apart, noise included, so that share is
+    shrunk once more to where routing out of fold gains most. Qualities are then calibrated, also
+    out of fold.
+
+    Attributes
+    ----------
+    parts
+        Predictors to combine, registered names or objects; those with a field ``embedding`` are
+        given the one of the hybrid.
+    folds
+        Parts of the history that are predicted from the others.
+    calibrate
+        ``"isotonic"``, ``"platt"`` or ``"none"``.
+    embedding
+        What makes vectors of texts, for all parts; a copy of it is fitted once.
+    seed
+        Of the folds.
+
+    References
+    ----------
+    .. [1] Mei et al. (2025), OmniRouter, arXiv 2502.20576.
+    .. [2] Breiman (1996), Stacked regressions, Machine Learning 24(1).
+    """
+
+    parts: Sequence[str | Predictor] = ("regression", "retrieval")
+    folds: int = 5
+    calibrate: str = "isotonic"
+    embedding: Embedding = field(default_factory=lambda: TfidfEmbedding(dimensions=256))
+    seed: int = 0
+    report: HybridReport | None = field(default=None, init=False, repr=False, compare=False)
+    _fitted: list[Predictor] = field(default_factory=list, init=False, repr=False, compare=False)
+    _columns: dict[str, Combination] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _spread: dict[str, Spread] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _calibrator: Calibrator | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if not self.parts or isinstance(self.parts, str):
+            raise OptionError(f"parts is {self.parts!r}; give a list of predictors, at least one")
+        if self.folds < 2:
+            raise OptionError(f"folds is {self.folds}; give 2 or more")
+        calibrator(self.calibrate)
+
+    def fit(self, texts: Sequence[str], outcomes: Outcomes) -> Self:
+        """Learn the parts, their weights and the calibration; returns itself.
+
+        Raises
+        ------
+        TableError
+            If the number of texts is not ``outcomes.n_queries``, or is zero.
+        """
+        check_history(texts, outcomes)
+        known = _Known.of(copy.copy(self.embedding).fit(texts), texts)
+        parts = [_with_embedding(part, known) for part in self.parts]
+        varying = [name for name, grid in outcomes.columns.items() if grid.shape[0] > 1]
+        enough = varying and np.unique(folds_of(texts, self.folds, self.seed)).size > 1
+        unseen = [
+            cross_predict(part, texts, outcomes, folds=self.folds, seed=self.seed).columns
+            if enough
+            else {}
+            for part in parts
+        ]
+        self._columns, self._spread, self._calibrator = {}, {}, None
+        trust = 1.0
+        value: dict[float, float] = {}
+        quality = outcomes.quality if outcomes.quality in varying and enough else None
+        together: dict[str, Floats] = {}
+        for name in varying if enough else ():
+            grids = [one[name] for one in unseen]
+            self._columns[name] = _combined(outcomes.columns[name], grids)
+            together[name] = self._columns[name].predict(grids)
+        if quality is not None:
+            trust, value = self._trusted(
+                quality, [one[quality] for one in unseen], together, outcomes
+            )
+            whole = self._columns[quality]
+            self._columns[quality] = replace(whole, apart=trust * whole.apart)
+            together[quality] = self._columns[quality].predict([one[quality] for one in unseen])
+        calibration = None
+        if quality is not None:
+            observed, before = outcomes.columns[quality], together[quality]
+            self._calibrator = calibrator(self.calibrate).fit(before, observed)
+            together[quality] = self._calibrator.predict(before)
+            calibration = (
+                Calibration.of(before, observed),
+                Calibration.of(_cross_calibrated(self, before, observed, texts), observed),
+            )
+        for name in (outcomes.cost, outcomes.quality):
+            if name in together:
+                link = self._columns[name].link
+                self._spread[name] = Spread.of(link, together[name], outcomes.columns[name])
+        self._fitted = [part.fit(texts, outcomes) for part in parts]
+        known.forget()
+        self.report = HybridReport(
+            parts=tuple(p if isinstance(p, str) else type(p).__name__.lower() for p in self.parts),
+            weights={
+                name: tuple(zip(one.common.tolist(), one.apart.tolist(), strict=True))
+                for name, one in self._columns.items()
+            },
+            trust=trust,
+            value=value,
+            calibration=calibration,
+        )
+        return self
+
+    def predict(self, texts: Sequence[str]) -> Outcomes:
+        """Predict outcomes: a column that was the same for every query stays so.
+
+        Raises
+        ------
+        OptionError
+            If nothing has been fitted.
+        TableError
+            If there is no text.
+        """
+        check_asked(texts, bool(self._fitted))
+        n = len(texts)
+        whole: dict[str, NDArray[Any]] = {}
+        for start in range(0, n, _TEXTS):
+            rows = slice(start, min(start + _TEXTS, n))
+            told = [part.predict(texts[rows]) for part in self._fitted]
+            for name, grid in told[0].columns.items():
+                if name.endswith(SPREAD) and name.removesuffix(SPREAD) in told[0].columns:
+                    continue
+                if name not in self._columns:
+                    whole[name] = (
+                        grid if grid.shape[0] == 1 else _joined(whole, name, grid, rows, n)
+                    )
+                    continue
+                predicted = self._columns[name].predict([one.columns[name] for one in told])
+                if name == told[0].quality and self._calibrator is not None:
+                    link = self._columns[name].link
+                    predicted = np.clip(self._calibrator.predict(predicted), link.low, link.high)
+                whole[name] = _joined(whole, name, predicted.astype(grid.dtype), rows, n)
+                if name in self._spread:
+                    sd = self._spread[name].sd(predicted).astype(grid.dtype)
+                    whole[name + SPREAD] = _joined(whole, name + SPREAD, sd, rows, n)
+        return replace(told[0], columns=whole, queries=np.arange(n), attributes={})
+
+    def _trusted(
+        self, quality: str, grids: list[Floats], together: dict[str, Floats], outcomes: Outcomes
+    ) -> tuple[float, dict[float, float]]:
+        """Share of the differences between models that the lambda rule gains most with."""
+        n = outcomes.n_queries
+        judged = np.random.default_rng(self.seed).permutation(n)[:_JUDGED]
+        observed = outcomes.take(np.sort(judged))
+        cost = together.get(outcomes.cost)
+        if cost is None:
+            held = outcomes.columns.get(outcomes.cost)
+            cost = np.zeros((1, 1)) if held is None else held
+        cost = np.broadcast_to(cost, (n, outcomes.n_models))[np.sort(judged)]
+        whole = self._columns[quality]
+        value = {}
+        for share in _TRUST:
+            tried = replace(whole, apart=share * whole.apart)
+            predicted = tried.predict([grid[np.sort(judged)] for grid in grids])
+            value[share] = lambda_value(predicted, cost, observed)
+        return max(value, key=lambda share: (value[share], share)), value
+
+
+def _cross_calibrated(
+    hybrid: Hybrid, predicted: Floats, observed: Floats, texts: Sequence[str]
+) -> Floats:
+    """Predictions calibrated on the other half of the history: what calibration really does."""
+    half = folds_of(texts, 2, hybrid.seed + 1)
+    judged = predicted.astype(np.float64)
+    for part in np.unique(half).tolist():
+        others = half != part
+        if others.any():
+            learned = calibrator(hybrid.calibrate).fit(predicted[others], observed[others])
+            judged[~others] = learned.predict(predicted[~others])
+    return judged
+
+
+def _combined(observed: Floats, parts: list[Floats]) -> Combination:
+    from scipy.optimize import nnls
+
+    link = Link.of(observed)
+    target = link.onto(observed)
+    mean = target.mean(axis=0)
+    pieces = [piece for part in parts for piece in _split(link.onto(part) - mean)]
+    # The normal equations, so that nothing of n x m x parts is held at once.
+    gram = np.array([[np.vdot(a, b) for b in pieces] for a in pieces])
+    meets = np.array([np.vdot(piece, target - mean) for piece in pieces])
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > 1e-12 * max(values[-1], 1e-300)
+    root = np.sqrt(values[kept])
+    weights, _ = nnls(root[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ meets) / root)
+    whole = Combination(link, mean, weights[::2], weights[1::2], np.ones(mean.size))
+    if link.offset is None:
+        return whole
+    told, seen = link.back(whole.scale(parts)).mean(axis=0), observed.mean(axis=0, dtype=np.float64)
+    return replace(whole, factor=np.where(told > 0, seen / np.where(told > 0, told, 1.0), 1.0))
+
+
+def _split(deviation: Floats) -> tuple[Floats, Floats]:
+    """What a deviation from the models' means says for all models, and what sets them apart."""
+    common = np.broadcast_to(deviation.mean(axis=1, keepdims=True), deviation.shape)
+    return common, deviation - common
+
+
+def _joined(
+    whole: dict[str, NDArray[Any]], name: str, grid: NDArray[Any], rows: slice, n: int
+) -> NDArray[Any]:
+    into = whole.get(name)
+    if into is None:
+        into = np.empty((n, grid.shape[1]), grid.dtype)
+    into[rows] = grid
+    return into
+
+
+def _with_embedding(part: str | Predictor, embedding: Embedding) -> Predictor:
+    made: Any = registry.create("predictors", part) if isinstance(part, str) else copy.copy(part)
+    if hasattr(made, "embedding"):
+        made = replace(made, embedding=embedding)
+    return made  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A fitted embedding that keeps the vectors of a history, for several that learn from it."""
+
+    fitted: Embedding
+    vectors: NDArray[np.float32]
+    row: dict[str, int]
+
+    @classmethod
+    def of(cls, fitted: Embedding, texts: Sequence[str]) -> "_Known":
+        row = {text: i for i, text in enumerate(texts)}
+        step = range(0, len(texts), _TEXTS)
+        vectors = np.concatenate([fitted.transform(texts[i : i + _TEXTS]) for i in step])
+        return cls(fitted, vectors, row)
+
+    def fit(self, texts: Sequence[str]) -> Self:
+        return self
+
+    def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = [self.row.get(text, -1) for text in texts]
+        if min(rows, default=-1) < 0:
+            return self.fitted.transform(texts)
+        return self.vectors[rows]
+
+    def forget(self) -> None:
+        self.vectors, self.row = self.vectors[:0], {}
