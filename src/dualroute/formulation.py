@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -49,20 +49,32 @@ class Budget:
         What is summed; ``"cost"`` is the table's cost column.
     by
         Attribute that groups queries (tenant, hour); each group has its own budget.
+    confidence
+        Chance in ``[0.5, 1)`` with which the realised sum of a batch is to stay within the
+        total, prediction error included; None for a limit on the predictions alone. It needs a
+        record of predictions beside outcomes: `dualroute.route` makes one from the history,
+        `dualroute.guarantee.tighten` takes any.
     """
 
     total: Amount
     column: str = "cost"
     by: str | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         _numbers("Budget total", self.total, low=0.0)
         _name("Budget column", self.column)
         _name("Budget by", self.by)
+        _confident("Budget", self.confidence, self.total, self.by)
+
+    def scaled(self, ratio: float) -> "Budget":
+        """The same limit for a batch of `ratio` times as many queries."""
+        return replace(self, total=_scaled(self.total, ratio))
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per group."""
+        _without_confidence("Budget", self.confidence)
         return _grouped("budget", self.total, None, self.column, self.by, outcomes)
 
 
@@ -79,12 +91,16 @@ class QualityFloor:
         What is averaged; ``"quality"`` is the table's quality column.
     by
         Attribute that groups queries; each group has its own floor.
+    confidence
+        Chance in ``[0.5, 1)`` with which the realised mean (or total) of a batch is to reach the
+        floor, prediction error included; as for `Budget`.
     """
 
     mean: Amount | None = None
     total: Amount | None = None
     column: str = "quality"
     by: str | None = None
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -95,9 +111,16 @@ class QualityFloor:
             _numbers("QualityFloor total", self.total, low=0.0)
         _name("QualityFloor column", self.column)
         _name("QualityFloor by", self.by)
+        amount = self.total if self.mean is None else self.mean
+        _confident("QualityFloor", self.confidence, amount, self.by)
+
+    def scaled(self, ratio: float) -> "QualityFloor":
+        """The same limit for a batch of `ratio` times as many queries."""
+        return replace(self, total=_scaled(self.total, ratio))
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per group, stored negated."""
+        _without_confidence("QualityFloor", self.confidence)
         return _grouped(
             "quality_floor", self.total, self.mean, self.column, self.by, outcomes, at_least=True
         )
@@ -129,6 +152,10 @@ class MetricCap:
         _name("MetricCap column", self.column)
         _name("MetricCap by", self.by)
 
+    def scaled(self, ratio: float) -> "MetricCap":
+        """The same limit for a batch of `ratio` times as many queries."""
+        return replace(self, total=_scaled(self.total, ratio))
+
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per group."""
         name = f"{self.column}_cap"
@@ -159,6 +186,10 @@ class Capacity:
         _numbers("Capacity limit", self.limit, low=0.0)
         _name("Capacity column", self.column)
         _name("Capacity by", self.by)
+
+    def scaled(self, ratio: float) -> "Capacity":
+        """The same limit for a batch of `ratio` times as many queries."""
+        return replace(self, limit=_scaled(self.limit, ratio))
 
     def rows(self, outcomes: Outcomes) -> Rows:
         """One row per model and group."""
@@ -536,6 +567,31 @@ def _distinctly_named(families: Sequence[Rows]) -> tuple[Rows, ...]:
         count = seen[rows.name]
         named.append(rows if count == 1 else replace(rows, name=f"{rows.name}_{count}"))
     return tuple(named)
+
+
+def _scaled(amount: Any, ratio: float) -> Any:
+    """An amount, or one per group or model, times a ratio; None stays."""
+    if isinstance(amount, Mapping):
+        return {name: float(value) * ratio for name, value in amount.items()}
+    return None if amount is None else float(amount) * ratio
+
+
+def _confident(what: str, confidence: float | None, amount: Any, by: str | None) -> None:
+    if confidence is None:
+        return
+    _numbers(f"{what} confidence", confidence, low=0.5, high=1.0)
+    if confidence >= 1.0:
+        raise OptionError(f"{what} confidence is 1; no chance is certain, give 0.95, say")
+    if by is not None or isinstance(amount, Mapping):
+        raise OptionError(f"{what} with a confidence is of the whole batch; leave by= out")
+
+
+def _without_confidence(what: str, confidence: float | None) -> None:
+    if confidence is not None:
+        raise OptionError(
+            f"a {what} with a confidence needs predictions beside outcomes to learn a margin "
+            "from; use route(), or guarantee.tighten() with a record of your own"
+        )
 
 
 def _name(what: str, name: str | None) -> None:

@@ -118,7 +118,8 @@ def cross_predict(
         tell(done, present.size)
     order = np.argsort(np.concatenate(rows))
     columns = {}
-    for name in parts[0].columns:
+    # A part learned from one query alone has no spread to tell.
+    for name in [k for k in parts[0].columns if all(k in one.columns for one in parts)]:
         grids = [
             np.broadcast_to(one.columns[name], (one.n_queries, one.columns[name].shape[1]))
             for one in parts

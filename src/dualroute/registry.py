@@ -1,8 +1,8 @@
 """Names to classes through entry points: the only way anything plugs in.
 
-A package adds a solver, predictor, embedding or limit by declaring an entry point in the
-group ``dualroute.solvers``, ``dualroute.predictors``, ``dualroute.embeddings`` or
-``dualroute.limits``; nothing is imported before it is asked for by name.
+A package adds a solver, predictor, embedding, limit or rule by declaring an entry point in the
+group ``dualroute.solvers``, ``dualroute.predictors``, ``dualroute.embeddings``,
+``dualroute.limits`` or ``dualroute.rules``; nothing is imported before it is asked for by name.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from dualroute.errors import MissingDependencyError, OptionError
 
-Group: TypeAlias = Literal["solvers", "predictors", "embeddings", "limits"]
+Group: TypeAlias = Literal["solvers", "predictors", "embeddings", "limits", "rules"]
 
 
 @dataclass(frozen=True, slots=True)

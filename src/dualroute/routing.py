@@ -3,7 +3,7 @@
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from dualroute.arrays import Bools, Ints, Labels, at
 from dualroute.certificate import Certificate, certify
 from dualroute.errors import OptionError, RoutingError, TableError
 from dualroute.formulation import Limit, Objective, Restriction, formulate
+from dualroute.guarantee import Margin, Record, needs_record, tighten
 from dualroute.outcomes import Outcomes
-from dualroute.predictor import Predictor
+from dualroute.predictor import Predictor, cross_predict
 from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem, regrets
 from dualroute.proof import Proof
 from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
@@ -116,6 +117,8 @@ class Plan:
     bound_by
         Where the certified bound's prices come from: the solver's name, or that of another
         when the solver has none.
+    margins
+        How much tighter limits with a confidence are on the predictions than asked.
     """
 
     outcomes: Outcomes
@@ -123,6 +126,7 @@ class Plan:
     solution: Solution
     certificate: Certificate
     bound_by: str
+    margins: tuple[Margin, ...] = ()
 
     @property
     def assignment(self) -> Ints | None:
@@ -288,6 +292,7 @@ class Plan:
             "feasibility_tolerance": self.problem.tolerance,
             "bound_by": self.bound_by,
             "limits": [_plain(line) for line in self.limits()],
+            "margins": [asdict(margin) for margin in self.margins],
             "ray": self._ray(),
             "proof_nodes": certificate.proof_nodes,
             "proof_leaves": certificate.proof_leaves,
@@ -387,7 +392,8 @@ def route(
     """Route texts: predict every model's outcomes from a history, then solve.
 
     The certificate speaks of the predicted outcomes; what really happens differs by the
-    prediction error.
+    prediction error. A `QualityFloor` or `Budget` with a confidence is tightened, so that it
+    holds on what really happens (`dualroute.guarantee`); the plan tells by how much.
 
     Parameters
     ----------
@@ -416,14 +422,27 @@ def route(
     """
     if history_texts is None:
         history_texts = history.attribute("text").tolist()
-    chosen = registry.load("predictors", predictor)() if isinstance(predictor, str) else predictor
+    chosen = registry.create("predictors", predictor) if isinstance(predictor, str) else predictor
     predicted = chosen.fit(history_texts, history).predict(texts)
     predicted = replace(
         predicted,
         queries=predicted.queries if queries is None else np.asarray(queries),
         attributes={k: np.asarray(v) for k, v in (attributes or {}).items()},
     )
-    return solve(
+    margins: tuple[Margin, ...] = ()
+    if needs_record(limits):
+        unseen = getattr(chosen, "unseen", None)
+        if unseen is None:
+            unseen = cross_predict(chosen, history_texts, history)
+        limits, margins = tighten(
+            limits,
+            Record(unseen, history),
+            predicted.n_queries,
+            minimize=minimize,
+            maximize=maximize,
+            solver=solver,
+        )
+    plan = solve(
         predicted,
         minimize=minimize,
         maximize=maximize,
@@ -432,6 +451,7 @@ def route(
         options=options,
         tolerance=tolerance,
     )
+    return replace(plan, margins=margins)
 
 
 def verify(

@@ -68,4 +68,5 @@ class SurfaceScale:
         varied = self.spread > 1e-9
         units = (features - self.center) / np.where(varied, self.spread, 1.0)
         within: Floats = np.clip(np.where(varied, units, 0.0), -_LARGEST, _LARGEST)
-        return within / self.spread.size**0.5
+        within /= np.sqrt(self.spread.size)
+        return within

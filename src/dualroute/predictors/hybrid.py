@@ -129,6 +129,9 @@ class Hybrid:
         What makes vectors of texts, for all parts; a copy of it is fitted once.
     seed
         Of the folds.
+    report, unseen
+        Once fitted: what was found out of fold, and the predictions of the history made out of
+        fold (None where it has one distinct text).
 
     References
     ----------
@@ -142,6 +145,7 @@ class Hybrid:
     embedding: Embedding = field(default_factory=lambda: TfidfEmbedding(dimensions=256))
     seed: int = 0
     report: HybridReport | None = field(default=None, init=False, repr=False, compare=False)
+    unseen: Outcomes | None = field(default=None, init=False, repr=False, compare=False)
     _fitted: list[Predictor] = field(default_factory=list, init=False, repr=False, compare=False)
     _columns: dict[str, Combination] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -176,7 +180,7 @@ class Hybrid:
             else {}
             for part in parts
         ]
-        self._columns, self._spread, self._calibrator = {}, {}, None
+        self._columns, self._spread, self._calibrator, self.unseen = {}, {}, None, None
         trust = 1.0
         value: dict[float, float] = {}
         quality = outcomes.quality if outcomes.quality in varying and enough else None
@@ -196,7 +200,8 @@ class Hybrid:
         if quality is not None:
             observed, before = outcomes.columns[quality], together[quality]
             self._calibrator = calibrator(self.calibrate).fit(before, observed)
-            together[quality] = self._calibrator.predict(before)
+            link = self._columns[quality].link
+            together[quality] = np.clip(self._calibrator.predict(before), link.low, link.high)
             calibration = (
                 Calibration.of(before, observed),
                 Calibration.of(_cross_calibrated(self, before, observed, texts), observed),
@@ -205,6 +210,12 @@ class Hybrid:
             if name in together:
                 link = self._columns[name].link
                 self._spread[name] = Spread.of(link, together[name], outcomes.columns[name])
+        if enough:
+            columns = {
+                name: together[name].astype(grid.dtype) if name in together else grid
+                for name, grid in outcomes.columns.items()
+            }
+            self.unseen = replace(outcomes, columns=columns)
         self._fitted = [part.fit(texts, outcomes) for part in parts]
         known.forget()
         self.report = HybridReport(
@@ -355,6 +366,12 @@ class _Known:
         if min(rows, default=-1) < 0:
             return self.fitted.transform(texts)
         return self.vectors[rows]
+
+    def __copy__(self) -> Self:
+        return self  # fitted already, and shared
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
 
     def forget(self) -> None:
         self.vectors, self.row = self.vectors[:0], {}

@@ -1,0 +1,67 @@
+"""The plan of this package: all queries at once, with a proof."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dualroute.arrays import Ints
+from dualroute.formulation import Budget, Capacity
+from dualroute.outcomes import Outcomes
+from dualroute.routing import solve
+from dualroute.rule import Scene, whole
+from dualroute.solver import SolveOptions
+
+_MARGIN = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """Most predicted quality within a budget and the capacities: solved as one program, proved.
+
+    Attributes
+    ----------
+    steps
+        Budgets, between the least and the most that a routing would spend.
+    gap
+        Where the solver may stop, relative to the objective.
+    seconds
+        For every budget.
+    """
+
+    steps: int = 25
+    gap: float = 1e-6
+    seconds: float = 10.0
+
+    def routings(self, scene: Scene) -> Sequence[Ints]:
+        """One routing per budget, from the cheapest to the dearest."""
+        return optima(scene, scene.predicted, self.steps, self.gap, self.seconds)
+
+
+def optima(scene: Scene, outcomes: Outcomes, steps: int, gap: float, seconds: float) -> list[Ints]:
+    """Routings of most quality on some outcomes of a scene's batch, at many budgets."""
+    room = np.floor(np.minimum(scene.capacity, scene.n)).tolist()
+    capacities = Capacity(dict(zip(outcomes.models, room, strict=True)))
+    limits = [capacities] if scene.crowded else []
+    options = SolveOptions(mip_rel_gap=gap, time_limit=seconds, seed=scene.seed)
+    ends = (
+        solve(outcomes, minimize="cost", limits=limits, options=options),
+        solve(outcomes, maximize="quality", limits=limits, options=options),
+    )
+    cost, lines = whole(outcomes, "cost"), np.arange(scene.n)
+    found = [end.assignment for end in ends if end.assignment is not None]
+    spent = [float(cost[lines, one].sum()) for one in found]
+    routed = [ends[0].assignment]
+    for budget in _budgets(spent[0], spent[-1], steps):
+        plan = solve(
+            outcomes, maximize="quality", limits=[Budget(budget), *limits], options=options
+        )
+        if plan.certificate.feasible:
+            routed.append(plan.assignment)
+    return [one for one in (*routed, ends[1].assignment) if one is not None]
+
+
+def _budgets(least: float, most: float, steps: int) -> list[float]:
+    """Budgets between two, closer together where they are small."""
+    shares = np.linspace(0, 1, steps + 2)[1:-1] ** 2
+    return (least + shares * (most - least)).tolist() if most > least * (1 + _MARGIN) else []
