@@ -99,6 +99,15 @@ QueryColumn = Annotated[
 ModelColumn = Annotated[
     str, typer.Option("--model", metavar="COLUMN", help="The column of model names.")
 ]
+PredictorName = Annotated[
+    str, typer.Option("--predictor", metavar="NAME", help="A predictor; see 'dualroute list'.")
+]
+Confidence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P", help="Chance that floor and budget given here hold on what really happens."
+    ),
+]
 SolverName = Annotated[
     str, typer.Option("--solver", metavar="NAME", help="A solver; see 'dualroute list'.")
 ]
@@ -250,14 +259,13 @@ def route(
         typer.Option(metavar="QUERIES", help="Their texts, where TABLE has no text column."),
     ] = None,
     text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of texts.")] = "text",
-    predictor: Annotated[
-        str, typer.Option(metavar="NAME", help="A predictor; see 'dualroute list'.")
-    ] = "retrieval",
+    predictor: PredictorName = "hybrid",
     minimize: Minimize = None,
     maximize: Maximize = None,
     budget: BudgetUsd = None,
     quality_floor: FloorMean = None,
     quality_total: FloorTotal = None,
+    confidence: Confidence = None,
     capacity: CapacityList = None,
     limits: LimitsFile = None,
     cost: CostColumn = None,
@@ -282,8 +290,8 @@ def route(
     least, most = _objectives(minimize, maximize)
     progress = _Progress(maximize=most is not None)
     options = _options(gap, time_limit, seed, threads, progress)
-    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
-    registry.load("predictors", predictor)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits, confidence)
+    registry.create("predictors", predictor)
     groups = _attributes(asked)
     batch = read_queries(queries, query=query, text=text, attributes=groups)
     with_text = [text] if history_queries is None else []
@@ -511,6 +519,153 @@ def compare(
     raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 
 
+@app.command()
+def evaluate(
+    table: TablePath,
+    history: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Outcomes of earlier queries to learn from.")
+    ] = None,
+    holdout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN=V,V,..",
+            help="Instead of --history: queries with these values are judged, the others learned.",
+        ),
+    ] = None,
+    queries: Annotated[
+        str | None,
+        typer.Option(metavar="QUERIES", help="Texts, where TABLE has no text column."),
+    ] = None,
+    history_queries: Annotated[
+        str | None, typer.Option(metavar="QUERIES", help="Texts of the history, likewise.")
+    ] = None,
+    text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of texts.")] = "text",
+    predictor: PredictorName = "hybrid",
+    rules: Annotated[
+        str, typer.Option(metavar="A,B,..", help="Routing rules, 'all' or 'none'; see 'list'.")
+    ] = "all",
+    crowd: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Each model takes X times the even share of the batch."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="A further column to predict; repeat."),
+    ] = None,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    time_limit: TimeLimit = _TIME_LIMIT,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap, for every interval.")] = 1000,
+    seed: Seed = 0,
+    plot: Annotated[
+        str | None,
+        typer.Option("--plot", metavar="FILE", help="Draw cost against quality: .png, .svg, .pdf."),
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Learn from a history, route a later batch by many rules, judge all on what happened."""
+    from dualroute import registry
+    from dualroute.comparison import check_figure
+    from dualroute.fieldreport import field_report, plot_field_test
+    from dualroute.fieldtest import field_test
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    _usable(None, plot, None, 0.0)
+    if plot is not None:
+        check_figure(plot)
+    if (history is None) == (holdout is None):
+        raise OptionError("give exactly one of --history and --holdout")
+    if resamples < 1:
+        raise OptionError(f"--resamples is {resamples}; give 1 or more")
+    if crowd is not None and not crowd >= 1:
+        raise OptionError(f"--crowd is {crowd:g}; below 1 the models cannot take the batch")
+    aims: _Objectives = (None, None)
+    if minimize is not None or maximize is not None:
+        aims = _objectives(minimize, maximize)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    if asked and aims == (None, None):
+        raise OptionError("limits need an objective: give --minimize or --maximize")
+    names = None if rules == "all" else [] if rules == "none" else rules.split(",")
+    for name in names or ():
+        registry.create("rules", name.strip())
+    registry.create("predictors", predictor)
+    column, _, values = (holdout or "").partition("=")
+    further = [] if queries is not None else [text]
+    if holdout is not None and not (column and values):
+        raise OptionError(f"--holdout is {holdout!r}; write COLUMN=VALUE,VALUE,.. as fold=7,8,9")
+    held = [column] if holdout is not None and queries is None else []
+    reading = (aims, asked, cost, quality, query, model)
+    batch = _outcomes(table, *reading, [*further, *held], also)
+    labels: list[str] = []
+    if queries is not None:
+        texts = _texts_of(batch, queries, query, text)
+        labels = _texts_of(batch, queries, query, column) if column else []
+    else:
+        texts = batch.attribute(text).tolist()
+        labels = [str(value) for value in batch.attribute(column).tolist()] if column else []
+    if history is not None:
+        log = _outcomes(history, *reading, [text] if history_queries is None else [], also)
+        if history_queries is None:
+            log_texts = log.attribute(text).tolist()
+        else:
+            log_texts = _texts_of(log, history_queries, query, text)
+    else:
+        batch, texts, log, log_texts = _held_out(batch, texts, labels, column, values.split(","))
+    with _about(table):
+        test = field_test(
+            texts,
+            batch,
+            log_texts,
+            log,
+            predictor=predictor,
+            rules=names if names is None else [name.strip() for name in names],
+            capacity=crowd,
+            minimize=aims[0],
+            maximize=aims[1],
+            limits=asked,
+            options=_options(1e-6, time_limit, seed, 1, None),
+            seed=seed,
+            resamples=resamples,
+            tell=_note,
+        )
+    if plot is not None:
+        plot_field_test(test, plot)
+    _emit(json, test.to_dict(), lambda: print_report(field_report(test), width=_WIDE))
+
+
+def _held_out(
+    whole: "Outcomes", texts: list[str], labels: list[str], column: str, values: list[str]
+) -> tuple["Outcomes", list[str], "Outcomes", list[str]]:
+    """Batch and history of one table: queries with some values of a column, and the others."""
+    import numpy as np
+
+    wanted = {value.strip() for value in values}
+    strange = wanted - set(labels)
+    if strange:
+        known = ", ".join(sorted(set(labels))[:12])
+        raise OptionError(f"no query has {column} = {sorted(strange)[0]!r}; there are {known}")
+    held = np.array([label in wanted for label in labels])
+    if held.all():
+        raise OptionError(f"every query has {column} in {', '.join(values)}: none is left to learn")
+    judged, learned = np.flatnonzero(held), np.flatnonzero(~held)
+    return (
+        whole.take(judged),
+        [texts[i] for i in judged.tolist()],
+        whole.take(learned),
+        [texts[i] for i in learned.tolist()],
+    )
+
+
 def _label(table: str, tables: list[str]) -> str:
     """A table's name without folder and suffixes, where that tells it from the others."""
     short = [Path(name).name.split(".")[0] for name in tables]
@@ -620,10 +775,16 @@ def scale(
 
 @app.command(name="list")
 def list_(json: Json = None) -> None:
-    """Solvers, predictors, embeddings and limits: installed, or what to install."""
+    """Solvers, predictors, embeddings, limits and rules: installed, or what to install."""
     from dualroute import registry
 
-    groups: tuple[registry.Group, ...] = ("solvers", "predictors", "embeddings", "limits")
+    groups: tuple[registry.Group, ...] = (
+        "solvers",
+        "predictors",
+        "embeddings",
+        "limits",
+        "rules",
+    )
     found = {group: registry.entries(group) for group in groups}
     plain = {
         group: [
@@ -719,6 +880,7 @@ def _limits(
     quality_total: float | None,
     capacity: list[str] | None,
     file: str | None,
+    confidence: float | None = None,
 ) -> list["Limit | Restriction"]:
     from dualroute.formulation import Budget, Capacity, QualityFloor
     from dualroute.routing import read_limits
@@ -726,13 +888,13 @@ def _limits(
     asked: list[Limit | Restriction] = []
     if budget is not None:
         with _about("--budget"):
-            asked.append(Budget(budget))
+            asked.append(Budget(budget, confidence=confidence))
     if quality_floor is not None:
         with _about("--quality-floor"):
-            asked.append(QualityFloor(mean=quality_floor))
+            asked.append(QualityFloor(mean=quality_floor, confidence=confidence))
     if quality_total is not None:
         with _about("--quality-total"):
-            asked.append(QualityFloor(total=quality_total))
+            asked.append(QualityFloor(total=quality_total, confidence=confidence))
     with _about("--capacity"):
         each = [_number(text) for text in capacity or () if "=" not in text]
         named = [_pair(text) for text in capacity or () if "=" in text]
@@ -798,11 +960,13 @@ def _outcomes(
     query: str,
     model: str,
     further: list[str] | None = None,
+    also: list[str] | None = None,
 ) -> "Outcomes":
-    """Read the columns that objective and limits need."""
+    """Read the columns that objective and limits need, and others named."""
     from dualroute.tables import read_outcomes
 
     columns = {column for limit in asked if (column := getattr(limit, "column", None))}
+    columns |= set(also or ())
     for wanted in objectives:
         columns |= {wanted} if isinstance(wanted, str) else set(wanted or ())
     return read_outcomes(
