@@ -210,7 +210,7 @@ class VectorCache:
                         connection.execute(f"PRAGMA user_version = {_FORM}")
                     yield connection
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    _undo(connection)
                     raise
                 connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
@@ -227,7 +227,7 @@ class VectorCache:
                     for statement in (*_TABLES, f"PRAGMA user_version = {_FORM}"):
                         connection.execute(statement)
             except BaseException:
-                connection.execute("ROLLBACK")
+                _undo(connection)
                 raise
             connection.execute("COMMIT")
         if self._header(connection) != (_APPLICATION, _FORM):
@@ -243,6 +243,12 @@ class VectorCache:
             f"the cache of vectors {str(self.path)!r} cannot be used: {why}; delete that file, "
             f"name another folder in {_VARIABLE}, or turn the cache off with cache=None"
         )
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    """End a transaction that SQLite has not ended itself, as it does when the disk is full."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 def _check(key: bytes, numbers: bytes) -> bytes:
