@@ -59,7 +59,7 @@ def user_folder() -> Path:
             f"pip install 'dualroute[sentence-transformers]', name a folder in {_VARIABLE}, "
             "or give cache=None"
         ) from None
-    return user_cache_path("dualroute", appauthor=False)
+    return Path(user_cache_path("dualroute", appauthor=False))
 
 
 @dataclass(slots=True)
