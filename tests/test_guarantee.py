@@ -11,6 +11,7 @@ from dualroute import (
     Outcomes,
     ProblemError,
     QualityFloor,
+    SolveOptions,
     route,
     solve,
 )
@@ -83,7 +84,8 @@ def test_a_budget_is_tightened_by_what_is_spent_beyond_predictions():
         [Budget(30.0, confidence=0.95)], Record(predicted, observed), 10, maximize="quality"
     )
     # Half a dollar a query, ten queries: 25 of 30 are left.
-    assert limits == (Budget(pytest.approx(25.0)),)
+    assert limits[0].total == pytest.approx(25.0)
+    assert limits[0].confidence is None
     assert (margin.limit, margin.asked, margin.predicted) == ("budget", 3.0, pytest.approx(2.5))
 
 
@@ -97,29 +99,34 @@ def test_totals_and_capacities_are_brought_to_the_size_of_the_record():
         minimize="cost",
     )
     assert margin.predicted == pytest.approx(0.65)
-    assert limits[0] == QualityFloor(total=pytest.approx(6.5))
+    assert limits[0].total == pytest.approx(6.5)
     assert limits[1] == Capacity({"m1": 5})
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.99])
 def test_a_floor_holds_about_as_often_as_it_says(confidence):
-    """Simulated: qualities drawn, predictions with an error of their own, many records."""
-    hits, draw = 0, np.random.default_rng(7)
-    for _ in range(200):
-        chance = np.clip(draw.beta(2, 2, size=(600, 3)) + [-0.1, 0.0, 0.2], 0.02, 0.98)
+    # Simulated: qualities drawn, predictions with an error of their own, a new record each time.
+    hits, draw, better = 0, np.random.default_rng(7), np.array([-0.1, 0.0, 0.2])
+    for _ in range(100):
+        chance = np.clip(draw.beta(2, 2, size=(600, 3)) + better, 0.02, 0.98)
         told = np.clip(chance + 0.15 * draw.normal(size=chance.shape), 0, 1)
         seen = (draw.random(chance.shape) < chance).astype(float)
         cost = np.tile([1.0, 2.0, 5.0], (600, 1))
         known, batch = np.arange(400), np.arange(400, 600)
         held = record(told[known], seen[known], cost[known])
         limits, _ = tighten(
-            [QualityFloor(mean=0.6, confidence=confidence)], held, 200, minimize="cost"
+            [QualityFloor(mean=0.5, confidence=confidence)], held, 200, minimize="cost"
         )
-        plan = solve(Outcomes.from_arrays(cost[batch], told[batch]), minimize="cost", limits=limits)
+        plan = solve(
+            Outcomes.from_arrays(cost[batch], told[batch]),
+            minimize="cost",
+            limits=limits,
+            options=SolveOptions(mip_rel_gap=1e-3),
+        )
         truth = Outcomes.from_arrays(cost[batch], seen[batch])
-        hits += realised(truth, plan.assignment).quality >= 0.6
-    # Standard error of a share near .9 over 200: two points; without margin it is below .2.
-    assert hits / 200 >= confidence - 0.05
+        hits += realised(truth, plan.assignment).quality >= 0.5
+    # Standard error of a share near .9 over 100: three points; without a margin it is about .2.
+    assert hits >= 100 * confidence - 7
 
 
 def test_route_learns_the_margin_from_the_history():
@@ -127,7 +134,9 @@ def test_route_learns_the_margin_from_the_history():
     texts = [f"question {i % 7} of {i}" for i in range(120)]
     seen = (draw.random((120, 2)) < [0.4, 0.9]).astype(float)
     history = Outcomes.from_arrays(np.tile([1.0, 4.0], (120, 1)), seen)
-    common = {"minimize": "cost", "predictor": Mean()}
+    # Every query is predicted alike, so that only the limit tells: a coarse gap will do.
+    options = SolveOptions(mip_rel_gap=0.05)
+    common = {"minimize": "cost", "predictor": Mean(), "options": options}
     loose = route(
         texts[:50], history, history_texts=texts, limits=[QualityFloor(mean=0.7)], **common
     )

@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dualroute import Outcomes, ProblemError, registry
-from dualroute.curve import Hull
+from dualroute import Budget, Capacity, Outcomes, ProblemError, registry, solve
 from dualroute.rule import Rule, Scene, means
 from dualroute.rules.automaton import Automaton
 from dualroute.rules.bandits import Stream
@@ -159,22 +156,20 @@ def test_certified_by_hand():
     assert routed == {(0, 0, 0, 0), (0, 0, 1, 0), (1, 0, 1, 0), (1, 1, 1, 0)}
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 1000))
-def test_no_rule_beats_the_certified_plan_on_its_own_predictions(seed):
-    # Without capacity both reach the hull of the predictions; with it lambda stays below.
-    asked = random_scene(seed, crowd=None)
+@pytest.mark.parametrize("crowd", [None, 1.5])
+def test_no_rule_beats_the_certified_optimum_on_its_own_predictions(crowd):
+    asked = random_scene(11, crowd=crowd)
     lines, quality, cost = np.arange(40), asked.told("quality"), asked.told("cost")
-
-    def hull(routings):
-        points = [(cost[lines, r].mean(), quality[lines, r].mean()) for r in routings]
-        return Hull.of(*np.array(points).T)
-
-    best = hull(Certified(steps=15).routings(asked))
-    for rule in (CalibratedLambda(), GoodEnough(), Threshold(), Weighted(), Blind(), Single()):
-        found = hull(rule.routings(asked))
-        # Between two budgets the certified hull may miss a corner by at most one query's gain.
-        assert (best.at(found.cost) >= found.quality - 1 / 40).all()
+    room = [] if crowd is None else [Capacity(15)]  # 1.5 * 40 / 4
+    short = 0
+    for rule in (CalibratedLambda(9), GoodEnough(9), Threshold(5), Weighted(steps=5), Blind()):
+        for routing in rule.routings(asked):
+            held, paid = quality[lines, routing].sum(), cost[lines, routing].sum()
+            limits = [Budget(paid * (1 + 1e-12)), *room]
+            best = solve(asked.predicted, maximize="quality", limits=limits).objective
+            assert best >= held - 1e-9
+            short += best > held + 1e-3
+    assert short > 10  # most are beaten, so the comparison is not empty
 
 
 def test_the_oracle_sees_the_truth_and_the_plan_does_not():
