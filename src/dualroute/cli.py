@@ -102,6 +102,20 @@ ModelColumn = Annotated[
 PredictorName = Annotated[
     str, typer.Option("--predictor", metavar="NAME", help="A predictor; see 'dualroute list'.")
 ]
+EmbeddingName = Annotated[
+    str | None,
+    typer.Option(
+        "--embedding", metavar="NAME[:DIR]", help="What makes vectors of texts; see 'list'."
+    ),
+]
+PricesSource = Annotated[
+    str | None,
+    typer.Option(
+        "--prices",
+        metavar="SOURCE",
+        help="Costs from prices and tokens: genai-prices, litellm, or a CSV of prices.",
+    ),
+]
 Confidence = Annotated[
     float | None,
     typer.Option(
@@ -260,6 +274,8 @@ def route(
     ] = None,
     text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of texts.")] = "text",
     predictor: PredictorName = "hybrid",
+    embedding: EmbeddingName = None,
+    prices: PricesSource = None,
     minimize: Minimize = None,
     maximize: Maximize = None,
     budget: BudgetUsd = None,
@@ -283,7 +299,7 @@ def route(
     json: Json = None,
 ) -> None:
     """Route texts: predict from a history, then solve; the certificate is of the predictions."""
-    from dualroute import registry, routing
+    from dualroute import routing
     from dualroute.tables import read_queries
 
     _usable(out, json, solver, feasibility_tolerance)
@@ -291,11 +307,13 @@ def route(
     progress = _Progress(maximize=most is not None)
     options = _options(gap, time_limit, seed, threads, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits, confidence)
-    registry.create("predictors", predictor)
+    learner = _predictor(predictor, embedding, prices)
     groups = _attributes(asked)
     batch = read_queries(queries, query=query, text=text, attributes=groups)
     with_text = [text] if history_queries is None else []
-    log = _outcomes(history, (least, most), asked, cost, quality, query, model, with_text)
+    tokens = [] if prices is None else ["input_tokens", "output_tokens"]
+    reading = (cost, quality, query, model)
+    log = _outcomes(history, (least, most), asked, *reading, with_text, tokens)
     if history_queries is None:
         log_texts = log.attribute(text).tolist()
     else:
@@ -308,7 +326,7 @@ def route(
             history_texts=log_texts,
             queries=batch.ids,
             attributes=batch.attributes,
-            predictor=predictor,
+            predictor=learner,
             minimize=least,
             maximize=most,
             limits=asked,
@@ -541,6 +559,8 @@ def evaluate(
     ] = None,
     text: Annotated[str, typer.Option(metavar="COLUMN", help="The column of texts.")] = "text",
     predictor: PredictorName = "hybrid",
+    embedding: EmbeddingName = None,
+    prices: PricesSource = None,
     rules: Annotated[
         str, typer.Option(metavar="A,B,..", help="Routing rules, 'all' or 'none'; see 'list'.")
     ] = "all",
@@ -598,7 +618,8 @@ def evaluate(
     names = None if rules == "all" else [] if rules == "none" else rules.split(",")
     for name in names or ():
         registry.create("rules", name.strip())
-    registry.create("predictors", predictor)
+    learner = _predictor(predictor, embedding, prices)
+    also = [*(also or ()), *([] if prices is None else ["input_tokens", "output_tokens"])]
     column, _, values = (holdout or "").partition("=")
     further = [] if queries is not None else [text]
     if holdout is not None and not (column and values):
@@ -627,7 +648,8 @@ def evaluate(
             batch,
             log_texts,
             log,
-            predictor=predictor,
+            predictor=learner,
+            name=predictor,
             rules=names if names is None else [name.strip() for name in names],
             capacity=crowd,
             minimize=aims[0],
@@ -641,6 +663,21 @@ def evaluate(
     if plot is not None:
         plot_field_test(test, plot)
     _emit(json, test.to_dict(), lambda: print_report(field_report(test), width=_WIDE))
+
+
+def _predictor(name: str, embedding: str | None, prices: str | None) -> Any:
+    """The predictor asked for, with the embedding and the price list asked for."""
+    from dataclasses import replace
+
+    from dualroute import registry
+    from dualroute.predictors.priced import Priced
+
+    made = registry.create("predictors", name)
+    if embedding is not None:
+        if not hasattr(made, "embedding"):
+            raise OptionError(f"--embedding: the predictor {name!r} reads no text by one")
+        made = replace(made, embedding=registry.create("embeddings", embedding))
+    return made if prices is None else Priced(made, prices)
 
 
 def _held_out(

@@ -108,6 +108,7 @@ def _head(test: FieldTest) -> Text:
         f"{plain(test.predictor)} learned from {test.n_history} queries in "
         f"{test.fit_seconds:.1f} s and predicted {test.n_queries} x {test.n_models} in "
         f"{test.predict_seconds:.1f} s; {crowd}."
+        + (f" Costs by the prices of {plain(test.prices)}." if test.prices else "")
     )
 
 

@@ -157,6 +157,8 @@ class FieldTest:
         Where the objective is lost under the limits given; None without.
     report
         What the predictor says of itself; None if nothing.
+    prices
+        The price list that costs come from, with its date; empty if they come from the log.
     """
 
     n_history: int
@@ -177,6 +179,7 @@ class FieldTest:
     costs: tuple[float, ...]
     split: RegretSplit | None
     report: dict[str, Any] | None
+    prices: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; numbers that are not finite become None."""
@@ -213,6 +216,7 @@ class FieldTest:
             "rules": [_rule_values(line) for line in self.rules],
             "regret": self.split and {k: _finite(v) for k, v in asdict(self.split).items()},
             "report": self.report,
+            "prices": self.prices or None,
         }
 
 
@@ -223,6 +227,7 @@ def field_test(
     history: Outcomes,
     *,
     predictor: str | Predictor = "hybrid",
+    name: str = "",
     rules: Sequence[str | Rule] | None = None,
     capacity: float | None = None,
     minimize: Objective | None = None,
@@ -245,6 +250,8 @@ def field_test(
         of cost and quality.
     predictor
         A registered name, or an object with ``fit`` and ``predict``.
+    name
+        What to call the predictor; by its class or registered name if not given.
     rules
         Names of rules or objects; all registered ones if not given, none if empty.
     capacity
@@ -270,7 +277,8 @@ def field_test(
             f"{len(texts)} texts for {observed.n_queries} queries with outcomes; give one each"
         )
     options = options or SolveOptions(mip_rel_gap=1e-6)
-    name = predictor if isinstance(predictor, str) else type(predictor).__name__.lower()
+    if not name:
+        name = predictor if isinstance(predictor, str) else type(predictor).__name__.lower()
     tell(f"learning from {len(history_texts)} queries ({name})")
     started = time.perf_counter()
     learner = registry.create("predictors", predictor) if isinstance(predictor, str) else predictor
@@ -316,6 +324,7 @@ def field_test(
             else None
         ),
         report=None if report is None else report.to_dict(),
+        prices=getattr(fitted, "priced_by", ""),
     )
 
 
