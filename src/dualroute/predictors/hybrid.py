@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualroute import registry
-from dualroute.arrays import Floats
+from dualroute.arrays import Floats, Ints
 from dualroute.calibration import Calibration, Calibrator, calibrator
 from dualroute.curve import lambda_value
 from dualroute.embedding import Embedding, TfidfEmbedding
@@ -21,11 +21,10 @@ from dualroute.predictor import (
     Predictor,
     check_asked,
     check_history,
-    cross_predict,
     folds_of,
 )
 
-_TRUST = (0.3, 0.5, 0.7, 0.85, 1.0)  # shares of what sets models apart that are tried
+_TRUST = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares of what sets models apart
 _JUDGED = 20_000  # queries out of fold that the share is judged on, at most
 _TEXTS = 2**16
 
@@ -79,7 +78,8 @@ class HybridReport:
         Column to one pair per part: its weight in what all models share and in what sets them
         apart.
     trust
-        Share of the predicted differences between models that routing gains most with.
+        Share of the predicted differences between models that routing gains most with: where a
+        parabola through `value` is highest.
     value
         Mean quality under the hull of the lambda rule out of fold, by that share.
     calibration
@@ -170,54 +170,34 @@ class Hybrid:
             If the number of texts is not ``outcomes.n_queries``, or is zero.
         """
         check_history(texts, outcomes)
-        known = _Known.of(copy.copy(self.embedding).fit(texts), texts)
-        parts = [_with_embedding(part, known) for part in self.parts]
+        fold = folds_of(texts, self.folds, self.seed)
         varying = [name for name, grid in outcomes.columns.items() if grid.shape[0] > 1]
-        enough = varying and np.unique(folds_of(texts, self.folds, self.seed)).size > 1
-        unseen = [
-            cross_predict(part, texts, outcomes, folds=self.folds, seed=self.seed).columns
-            if enough
-            else {}
-            for part in parts
-        ]
-        self._columns, self._spread, self._calibrator, self.unseen = {}, {}, None, None
-        trust = 1.0
-        value: dict[float, float] = {}
-        quality = outcomes.quality if outcomes.quality in varying and enough else None
-        together: dict[str, Floats] = {}
-        for name in varying if enough else ():
-            grids = [one[name] for one in unseen]
-            self._columns[name] = _combined(outcomes.columns[name], grids)
-            together[name] = self._columns[name].predict(grids)
-        if quality is not None:
-            trust, value = self._trusted(
-                quality, [one[quality] for one in unseen], together, outcomes
+        if np.unique(fold).size < 2:  # one distinct text: nothing can be held out
+            varying = []
+        told = self._out_of_fold(texts, outcomes, fold) if varying else []
+        self._columns, self._spread, self._calibrator = {}, {}, None
+        columns = dict(outcomes.columns)
+        trust, value, calibration = 1.0, dict[float, float](), None
+        # Quality last: the share of it that is trusted is judged at the predicted costs.
+        for name in sorted(varying, key=lambda name: name == outcomes.quality):
+            observed, grids = outcomes.columns[name], [one[name] for one in told]
+            judged = name == outcomes.quality
+            if judged:
+                trust, value = self._trusted(grids, columns, outcomes)
+            self._columns[name] = _combined(observed, grids, trust if judged else 1.0)
+            calibrate = self.calibrate if judged else "none"
+            before, after = _cross_fitted(
+                observed, grids, fold, trust if judged else 1.0, calibrate
             )
-            whole = self._columns[quality]
-            self._columns[quality] = replace(whole, apart=trust * whole.apart)
-            together[quality] = self._columns[quality].predict([one[quality] for one in unseen])
-        calibration = None
-        if quality is not None:
-            observed, before = outcomes.columns[quality], together[quality]
-            self._calibrator = calibrator(self.calibrate).fit(before, observed)
-            link = self._columns[quality].link
-            together[quality] = np.clip(self._calibrator.predict(before), link.low, link.high)
-            calibration = (
-                Calibration.of(before, observed),
-                Calibration.of(_cross_calibrated(self, before, observed, texts), observed),
-            )
-        for name in (outcomes.cost, outcomes.quality):
-            if name in together:
-                link = self._columns[name].link
-                self._spread[name] = Spread.of(link, together[name], outcomes.columns[name])
-        if enough:
-            columns = {
-                name: together[name].astype(grid.dtype) if name in together else grid
-                for name, grid in outcomes.columns.items()
-            }
-            self.unseen = replace(outcomes, columns=columns)
-        self._fitted = [part.fit(texts, outcomes) for part in parts]
-        known.forget()
+            if judged:
+                inside = self._columns[name].predict(grids)
+                self._calibrator = calibrator(calibrate).fit(inside, observed)
+                calibration = Calibration.of(before, observed), Calibration.of(after, observed)
+            if judged or name == outcomes.cost:
+                self._spread[name] = Spread.of(self._columns[name].link, after, observed)
+            columns[name] = after.astype(observed.dtype)
+        self.unseen = replace(outcomes, columns=columns) if varying else None
+        self._fitted = self._fitted_on(texts, outcomes, [])[0]
         self.report = HybridReport(
             parts=tuple(p if isinstance(p, str) else type(p).__name__.lower() for p in self.parts),
             weights={
@@ -264,42 +244,88 @@ class Hybrid:
                     whole[name + SPREAD] = _joined(whole, name + SPREAD, sd, rows, n)
         return replace(told[0], columns=whole, queries=np.arange(n), attributes={})
 
+    def _fitted_on(
+        self, texts: Sequence[str], outcomes: Outcomes, asked: Sequence[str]
+    ) -> tuple[list[Predictor], list[Outcomes]]:
+        """The parts, fitted, and what they predict of other texts.
+
+        The embedding is fitted here as well: texts that it has learned from lie better in it
+        than texts to come, and predictions that had its help would look too good.
+        """
+        known = _Known.of(copy.copy(self.embedding).fit(texts), [*texts, *asked])
+        parts = [_with_embedding(part, known).fit(texts, outcomes) for part in self.parts]
+        told = [part.predict(asked) for part in parts] if asked else []
+        known.forget()
+        return parts, told
+
+    def _out_of_fold(
+        self, texts: Sequence[str], outcomes: Outcomes, fold: Ints
+    ) -> list[dict[str, Floats]]:
+        """What every part says of the history, each query predicted from other folds."""
+        whole: list[dict[str, Floats]] = [
+            {name: np.empty(grid.shape, grid.dtype) for name, grid in outcomes.columns.items()}
+            for _ in self.parts
+        ]
+        for part in np.unique(fold).tolist():
+            here, others = np.flatnonzero(fold == part), np.flatnonzero(fold != part)
+            _, told = self._fitted_on(
+                [texts[i] for i in others.tolist()],
+                outcomes.take(others),
+                [texts[i] for i in here.tolist()],
+            )
+            for into, one in zip(whole, told, strict=True):
+                for name, grid in into.items():
+                    if grid.shape[0] > 1:
+                        grid[here] = one.columns[name]
+        return whole
+
     def _trusted(
-        self, quality: str, grids: list[Floats], together: dict[str, Floats], outcomes: Outcomes
+        self, grids: list[Floats], told: Mapping[str, Floats], outcomes: Outcomes
     ) -> tuple[float, dict[float, float]]:
         """Share of the differences between models that the lambda rule gains most with."""
         n = outcomes.n_queries
-        judged = np.random.default_rng(self.seed).permutation(n)[:_JUDGED]
-        observed = outcomes.take(np.sort(judged))
-        cost = together.get(outcomes.cost)
-        if cost is None:
-            held = outcomes.columns.get(outcomes.cost)
-            cost = np.zeros((1, 1)) if held is None else held
-        cost = np.broadcast_to(cost, (n, outcomes.n_models))[np.sort(judged)]
-        whole = self._columns[quality]
+        judged = np.sort(np.random.default_rng(self.seed).permutation(n)[:_JUDGED])
+        observed = outcomes.take(judged)
+        cost = told.get(outcomes.cost, np.zeros((1, 1)))
+        cost = np.broadcast_to(cost, (n, outcomes.n_models))[judged]
+        whole = _combined(outcomes.columns[outcomes.quality], grids)
         value = {}
         for share in _TRUST:
             tried = replace(whole, apart=share * whole.apart)
-            predicted = tried.predict([grid[np.sort(judged)] for grid in grids])
+            predicted = tried.predict([grid[judged] for grid in grids])
             value[share] = lambda_value(predicted, cost, observed)
-        return max(value, key=lambda share: (value[share], share)), value
+        return _peak(value), value
 
 
-def _cross_calibrated(
-    hybrid: Hybrid, predicted: Floats, observed: Floats, texts: Sequence[str]
-) -> Floats:
-    """Predictions calibrated on the other half of the history: what calibration really does."""
-    half = folds_of(texts, 2, hybrid.seed + 1)
-    judged = predicted.astype(np.float64)
-    for part in np.unique(half).tolist():
-        others = half != part
-        if others.any():
-            learned = calibrator(hybrid.calibrate).fit(predicted[others], observed[others])
-            judged[~others] = learned.predict(predicted[~others])
-    return judged
+def _peak(value: Mapping[float, float]) -> float:
+    """Where a parabola through the values is highest: one value alone is mostly luck."""
+    shares, heights = np.array(list(value)), np.array(list(value.values()))
+    bend, slope, _ = np.polyfit(shares, heights, 2)
+    if bend < 0:
+        return float(np.clip(-slope / (2 * bend), shares[0], shares[-1]))
+    return float(shares[0] if heights[0] > heights[-1] else shares[-1])
 
 
-def _combined(observed: Floats, parts: list[Floats]) -> Combination:
+def _cross_fitted(
+    observed: Floats, grids: list[Floats], fold: Ints, trust: float, calibrate: str
+) -> tuple[Floats, Floats]:
+    """The column before and after calibration, every fold combined as the others teach.
+
+    Means and weights that had seen a query would favour, among many models, those that were
+    lucky on the history; a margin learned from such predictions is too small.
+    """
+    before, after = (np.empty(observed.shape) for _ in range(2))
+    for part in np.unique(fold).tolist():
+        here, others = fold == part, fold != part
+        learned = [grid[others] for grid in grids]
+        whole = _combined(observed[others], learned, trust)
+        before[here] = whole.predict([grid[here] for grid in grids])
+        mend = calibrator(calibrate).fit(whole.predict(learned), observed[others])
+        after[here] = np.clip(mend.predict(before[here]), whole.link.low, whole.link.high)
+    return before, after
+
+
+def _combined(observed: Floats, parts: list[Floats], trust: float = 1.0) -> Combination:
     from scipy.optimize import nnls
 
     link = Link.of(observed)
@@ -313,7 +339,7 @@ def _combined(observed: Floats, parts: list[Floats]) -> Combination:
     kept = values > 1e-12 * max(values[-1], 1e-300)
     root = np.sqrt(values[kept])
     weights, _ = nnls(root[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ meets) / root)
-    whole = Combination(link, mean, weights[::2], weights[1::2], np.ones(mean.size))
+    whole = Combination(link, mean, weights[::2], trust * weights[1::2], np.ones(mean.size))
     if link.offset is None:
         return whole
     told, seen = link.back(whole.scale(parts)).mean(axis=0), observed.mean(axis=0, dtype=np.float64)
