@@ -158,6 +158,7 @@ def test_command_lines_are_shown():
         "route",
         "verify",
         "compare",
+        "evaluate",
         "export",
         "bench",
         "list",

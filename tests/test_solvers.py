@@ -27,6 +27,7 @@ from dualroute.formulation import (
 )
 from dualroute.outcomes import Outcomes
 from dualroute.predictors.mean import Mean
+from dualroute.pricing import TokenPrices
 from dualroute.problem import Prices
 from dualroute.solver import Progress, Solution, SolveOptions, Status, Termination
 from dualroute.solvers.greedy import Greedy
@@ -121,7 +122,12 @@ def test_solver_options_keep_the_contract():
 
 @pytest.mark.parametrize("name", registry.names("predictors"))
 def test_predictors_keep_the_contract(name):
-    check_predictor(registry.load("predictors", name)())
+    made = registry.create("predictors", name)
+    if name == "priced":  # needs prices of the models of the contract's history
+        models = ("small", "medium", "large")
+        prices = TokenPrices(models, np.array([0.1, 1, 3]), np.array([0.2, 2, 15]), "by hand")
+        made = replace(made, prices=prices)
+    check_predictor(made)
 
 
 @pytest.mark.parametrize("name", registry.names("limits"))

@@ -647,6 +647,7 @@ def _history(n: int) -> Outcomes:
             "usd": draw.lognormal(-8, 2, (n, 3)),
             "score": draw.integers(0, 2, (n, 3)).astype(np.float32),
             "input_tokens": draw.integers(1, 100, (n, 1)).astype(float),
+            "output_tokens": draw.integers(1, 100, (n, 3)).astype(float),
             "latency": np.array([[0.5, 1.0, 4.0]]),
         },
         attributes={"tenant": np.array(["a", "b"] * n)[:n]},

@@ -194,12 +194,11 @@ class _Sklearn:
 
     def fit(self, features: Floats, values: Floats) -> "_Sklearn":
         from sklearn.base import clone
-        from sklearn.utils import get_tags
 
         self._models = values.shape[1]
         if self.shared:
             whole = [(self._with_model(features), values.T.ravel())]
-        elif get_tags(self.estimator).target_tags.multi_output and not self._classifies:
+        elif self._models > 1 and self._many_outputs:
             whole = [(features, values)]
         else:
             whole = [(features, values[:, j]) for j in range(self._models)]
@@ -216,6 +215,12 @@ class _Sklearn:
     @property
     def _classifies(self) -> bool:
         return hasattr(self.estimator, "predict_proba")
+
+    @property
+    def _many_outputs(self) -> bool:
+        from sklearn.utils import get_tags
+
+        return bool(get_tags(self.estimator).target_tags.multi_output) and not self._classifies
 
     def _with_model(self, features: Floats) -> Floats:
         which = np.repeat(np.eye(self._models, dtype=features.dtype), features.shape[0], axis=0)
