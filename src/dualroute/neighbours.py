@@ -111,12 +111,13 @@ class FaissIndex:
             ) from None
         n, d = vectors.shape
         cells = max(1, min(int(4 * np.sqrt(n)), n // _PER_CELL))
-        self._index: Any = faiss.IndexIVFFlat(
-            faiss.IndexFlatIP(d), d, cells, faiss.METRIC_INNER_PRODUCT
-        )
-        sample = np.random.default_rng(0).permutation(n)[: 64 * cells]
-        self._index.train(np.ascontiguousarray(vectors[np.sort(sample)], np.float32))
-        self._index.nprobe = max(1, round(_PROBED * cells))
+        flat = faiss.IndexFlatIP(d)
+        self._index: Any = flat
+        if cells > 1:
+            self._index = faiss.IndexIVFFlat(flat, d, cells, faiss.METRIC_INNER_PRODUCT)
+            sample = np.random.default_rng(0).permutation(n)[: 64 * cells]
+            self._index.train(np.ascontiguousarray(vectors[np.sort(sample)], np.float32))
+            self._index.nprobe = max(1, round(_PROBED * cells))
         self.add(vectors)
 
     @property

@@ -54,7 +54,8 @@ class Combination:
 
     def scale(self, parts: Sequence[Floats]) -> Floats:
         """The parts' predictions of the column, each ``(n, m)``, as one on the link's scale."""
-        total = np.zeros((parts[0].shape[0], self.mean.size)) + self.mean
+        rows = max(part.shape[0] for part in parts)
+        total = np.tile(self.mean, (rows, 1))
         for weight, other, part in zip(self.common, self.apart, parts, strict=True):
             common, apart = _split(self.link.onto(part) - self.mean)
             total += weight * common + other * apart
