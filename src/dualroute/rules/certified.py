@@ -29,7 +29,7 @@ class Certified:
         For every budget.
     """
 
-    steps: int = 25
+    steps: int = 32
     gap: float = 1e-6
     seconds: float = 10.0
 
@@ -63,5 +63,7 @@ def optima(scene: Scene, outcomes: Outcomes, steps: int, gap: float, seconds: fl
 
 def _budgets(least: float, most: float, steps: int) -> list[float]:
     """Budgets between two, closer together where they are small."""
-    shares = np.linspace(0, 1, steps + 2)[1:-1] ** 2
-    return (least + shares * (most - least)).tolist() if most > least * (1 + _MARGIN) else []
+    if most <= least * (1 + _MARGIN):
+        return []
+    above = np.geomspace(1e-3, 1.0, steps + 1)[:-1]  # the least, and shares of what is beyond it
+    return (least + above * (most - least)).tolist()

@@ -18,7 +18,7 @@ class Oracle:
         As in the certified plan.
     """
 
-    steps: int = 25
+    steps: int = 32
     gap: float = 1e-6
     seconds: float = 10.0
 
