@@ -89,14 +89,20 @@ class ExactIndex:
         for start in range(0, vectors.shape[0], step):
             rows = slice(start, start + step)
             cosine = vectors[rows] @ stored.T
-            # One integer orders by cosine, then by position: the same choice on any run.
-            key = np.rint(cosine * np.float32(1 / TIE)).astype(np.int64)
-            key *= -stored.shape[0]
-            key += np.arange(stored.shape[0])
-            chosen = np.sort(np.argpartition(key, k - 1, axis=1)[:, :k], axis=1)
-            numbers[rows] = chosen
-            cosines[rows] = np.take_along_axis(cosine, chosen, axis=1)
+            numbers[rows] = np.sort(_largest(cosine, k), axis=1)
+            cosines[rows] = np.take_along_axis(cosine, numbers[rows], axis=1)
         return numbers, cosines
+
+
+def _largest(cosine: Floats, k: int) -> Ints:
+    """Columns of the ``k`` largest of every row, ties within `TIE` to the first: on any machine."""
+    least = np.partition(cosine, -k, axis=1)[:, -k, None]
+    row, column = np.nonzero(cosine >= least - TIE)
+    steps = np.rint(cosine[row, column] / TIE)
+    order = np.lexsort((column, -steps, row))
+    first = np.searchsorted(row, np.arange(cosine.shape[0]))  # `row` ascends, sorted or not
+    chosen: Ints = column[order][first[:, None] + np.arange(k)]
+    return chosen
 
 
 class FaissIndex:

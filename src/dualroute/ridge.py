@@ -6,8 +6,46 @@ import numpy as np
 
 from dualroute.arrays import Floats
 
-_ROWS = 2**15
+_ROWS = 2**12
 _PENALTIES = tuple(np.geomspace(1e-2, 3e3, 16).tolist())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """Features in their principal directions, for any number of regressions on them.
+
+    Attributes
+    ----------
+    center
+        Means of the features, ``(d,)``.
+    values, vectors
+        Squared length of the features along each direction that has any, ``(r,)``, and the
+        directions, ``(d, r)``.
+    along
+        Every query's features along these, ``(n, r)``, in the features' type.
+    """
+
+    center: Floats
+    values: Floats
+    vectors: Floats
+    along: Floats
+
+    @classmethod
+    def of(cls, features: Floats) -> "Design":
+        """The directions of features ``(n, d)``."""
+        n = features.shape[0]
+        center = features.mean(axis=0, dtype=np.float64)
+        gram = np.zeros((center.size, center.size))
+        for rows in _blocks(n):
+            x = features[rows] - center
+            gram += x.T @ x
+        values, vectors = np.linalg.eigh(gram)
+        kept = values > 1e-10 * max(values[-1], 1e-300)
+        values, vectors = values[kept], vectors[:, kept]
+        along = np.empty((n, values.size), features.dtype)
+        for rows in _blocks(n):
+            along[rows] = (features[rows] - center) @ vectors
+        return cls(center, values, vectors, along)
 
 
 @dataclass(slots=True)
@@ -38,55 +76,45 @@ class CanonicalRidge:
     _mean: Floats = field(default_factory=lambda: np.empty(0), init=False, repr=False)
     _weights: Floats = field(default_factory=lambda: np.empty(0), init=False, repr=False)
 
-    def fit(self, features: Floats, responses: Floats) -> Floats:
-        """Learn from features ``(n, d)`` and responses ``(n, m)``.
+    def fit(self, features: Floats | Design, responses: Floats) -> Floats:
+        """Learn from features ``(n, d)``, or their design, and responses ``(n, m)``.
 
         Returns
         -------
         array
             ``(n, m)``: the prediction of every query by all others.
         """
-        n = features.shape[0]
-        self._center = features.mean(axis=0, dtype=np.float64)
+        design = features if isinstance(features, Design) else Design.of(features)
+        n, m = responses.shape
+        self._center = design.center
         self._mean = responses.mean(axis=0, dtype=np.float64)
-        gram = np.zeros((self._center.size, self._center.size))
-        spread = np.zeros((self._mean.size, self._mean.size))
+        spread = np.zeros((m, m))
         for rows in _blocks(n):
-            x, y = features[rows] - self._center, responses[rows] - self._mean
-            gram += x.T @ x
+            y = responses[rows] - self._mean
             spread += y.T @ y
-        values, vectors = np.linalg.eigh(gram)
         directions = np.linalg.eigh(spread)[1]
-        kept = values > 1e-10 * max(values[-1], 1e-300)
-        values, vectors = values[kept], vectors[:, kept]
-        meets = np.zeros((values.size, self._mean.size))
+        rotated = np.empty((n, m))
+        meets = np.zeros((design.values.size, m))
         for rows in _blocks(n):
-            meets += ((features[rows] - self._center) @ vectors).T @ (
-                (responses[rows] - self._mean) @ directions
-            )
-        shrunk = np.array([1.0 / (values + penalty) for penalty in self.penalties])
-        errors = np.zeros((1 + len(self.penalties), self._mean.size))
+            rotated[rows] = (responses[rows] - self._mean) @ directions
+            meets += design.along[rows].T @ rotated[rows]
+        # Directions by penalties; the last penalty is infinite, which leaves the mean.
+        shrunk = np.array([1.0 / (design.values + penalty) for penalty in self.penalties]).T
+        shrunk = np.concatenate([shrunk, np.zeros((design.values.size, 1))], axis=1)
+        errors = np.zeros((shrunk.shape[1], m))
         for rows in _blocks(n):
-            z = (responses[rows] - self._mean) @ directions
-            own = max(1.0 - 1.0 / n, 1e-12)  # a mean without the query itself
-            errors[0] += ((z / own) ** 2).sum(axis=0)
-            for k, factor in enumerate(shrunk):
-                errors[k + 1] += (
-                    _left_out(features[rows] - self._center, vectors, factor, meets, z, n) ** 2
-                ).sum(axis=0)
-        best = errors.argmin(axis=0)
-        factors = np.concatenate([np.zeros((1, values.size)), shrunk])[best].T  # (d, m)
-        self._weights = vectors @ (factors * meets) @ directions.T
-        unseen = np.empty(responses.shape)
+            along = design.along[rows].astype(np.float64, copy=False)
+            own = _own(along, shrunk, n)
+            for k, factor in enumerate(shrunk.T):
+                left = rotated[rows] - along @ (factor[:, None] * meets)
+                errors[k] += ((left / own[:, k, None]) ** 2).sum(axis=0)
+        factors = shrunk[:, errors.argmin(axis=0)]  # (r, m)
+        self._weights = design.vectors @ (factors * meets) @ directions.T
+        unseen = np.empty((n, m))
         for rows in _blocks(n):
-            x = features[rows] - self._center
-            z = (responses[rows] - self._mean) @ directions
-            left = np.empty_like(z)
-            for k in np.unique(best).tolist():
-                factor = np.zeros(values.size) if k == 0 else shrunk[k - 1]
-                chosen = best == k
-                left[:, chosen] = _left_out(x, vectors, factor, meets[:, chosen], z[:, chosen], n)
-            unseen[rows] = self._mean + (z - left) @ directions.T
+            along = design.along[rows].astype(np.float64, copy=False)
+            left = (rotated[rows] - along @ (factors * meets)) / _own(along, factors, n)
+            unseen[rows] = self._mean + (rotated[rows] - left) @ directions.T
         return unseen
 
     def predict(self, features: Floats) -> Floats:
@@ -94,14 +122,10 @@ class CanonicalRidge:
         return self._mean + (features - self._center) @ self._weights
 
 
-def _left_out(
-    features: Floats, vectors: Floats, factor: Floats, meets: Floats, z: Floats, n: int
-) -> Floats:
-    """Errors of the prediction of each query from all others: residual over one minus leverage."""
-    along = features @ vectors
-    leverage = (along**2) @ factor + 1.0 / n
-    residual = z - along @ (factor[:, None] * meets)
-    return residual / np.maximum(1.0 - leverage, 1e-6)[:, None]
+def _own(along: Floats, factors: Floats, n: int) -> Floats:
+    """One minus leverage under every column of factors: what of a residual is not its own work."""
+    own: Floats = np.maximum(1.0 - 1.0 / n - along**2 @ factors, 1e-6)
+    return own
 
 
 def _blocks(n: int) -> list[slice]:

@@ -1,7 +1,8 @@
 """The hybrid predictor: trained heads and retrieval, combined by what holds out of fold."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -148,6 +149,7 @@ class Hybrid:
     report: HybridReport | None = field(default=None, init=False, repr=False, compare=False)
     unseen: Outcomes | None = field(default=None, init=False, repr=False, compare=False)
     _fitted: list[Predictor] = field(default_factory=list, init=False, repr=False, compare=False)
+    _known: "_Known" = field(init=False, repr=False, compare=False)
     _columns: dict[str, Combination] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -198,7 +200,7 @@ class Hybrid:
                 self._spread[name] = Spread.of(self._columns[name].link, after, observed)
             columns[name] = after.astype(observed.dtype)
         self.unseen = replace(outcomes, columns=columns) if varying else None
-        self._fitted = self._fitted_on(texts, outcomes, [])[0]
+        self._known, self._fitted, _ = self._fitted_on(texts, outcomes, [])
         self.report = HybridReport(
             parts=tuple(p if isinstance(p, str) else type(p).__name__.lower() for p in self.parts),
             weights={
@@ -226,7 +228,9 @@ class Hybrid:
         whole: dict[str, NDArray[Any]] = {}
         for start in range(0, n, _TEXTS):
             rows = slice(start, min(start + _TEXTS, n))
-            told = [part.predict(texts[rows]) for part in self._fitted]
+            asked = texts[rows]
+            with self._known.held(asked):  # once for all parts
+                told = [part.predict(asked) for part in self._fitted]
             for name, grid in told[0].columns.items():
                 if name.endswith(SPREAD) and name.removesuffix(SPREAD) in told[0].columns:
                     continue
@@ -247,17 +251,17 @@ class Hybrid:
 
     def _fitted_on(
         self, texts: Sequence[str], outcomes: Outcomes, asked: Sequence[str]
-    ) -> tuple[list[Predictor], list[Outcomes]]:
+    ) -> tuple["_Known", list[Predictor], list[Outcomes]]:
         """The parts, fitted, and what they predict of other texts.
 
         The embedding is fitted here as well: texts that it has learned from lie better in it
         than texts to come, and predictions that had its help would look too good.
         """
-        known = _Known.of(copy.copy(self.embedding).fit(texts), [*texts, *asked])
-        parts = [_with_embedding(part, known).fit(texts, outcomes) for part in self.parts]
-        told = [part.predict(asked) for part in parts] if asked else []
-        known.forget()
-        return parts, told
+        known = _Known(copy.copy(self.embedding).fit(texts))
+        with known.held([*texts, *asked]):
+            parts = [_with_embedding(part, known).fit(texts, outcomes) for part in self.parts]
+            told = [part.predict(asked) for part in parts] if asked else []
+        return known, parts, told
 
     def _out_of_fold(
         self, texts: Sequence[str], outcomes: Outcomes, fold: Ints
@@ -269,7 +273,7 @@ class Hybrid:
         ]
         for part in np.unique(fold).tolist():
             here, others = np.flatnonzero(fold == part), np.flatnonzero(fold != part)
-            _, told = self._fitted_on(
+            _, _, told = self._fitted_on(
                 [texts[i] for i in others.tolist()],
                 outcomes.take(others),
                 [texts[i] for i in here.tolist()],
@@ -372,33 +376,34 @@ def _with_embedding(part: str | Predictor, embedding: Embedding) -> Predictor:
 
 @dataclass(slots=True)
 class _Known:
-    """A fitted embedding that keeps the vectors of a history, for several that learn from it."""
+    """A fitted embedding that several predictors share, and what it says of the texts at hand."""
 
     fitted: Embedding
-    vectors: NDArray[np.float32]
-    row: dict[str, int]
+    _vectors: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    _row: dict[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, fitted: Embedding, texts: Sequence[str]) -> "_Known":
-        row = {text: i for i, text in enumerate(texts)}
+    @contextmanager
+    def held(self, texts: Sequence[str]) -> Iterator[None]:
+        """Within, these texts are not embedded anew."""
         step = range(0, len(texts), _TEXTS)
-        vectors = np.concatenate([fitted.transform(texts[i : i + _TEXTS]) for i in step])
-        return cls(fitted, vectors, row)
+        self._vectors = np.concatenate([self.fitted.transform(texts[i : i + _TEXTS]) for i in step])
+        self._row = {text: i for i, text in enumerate(texts)}
+        try:
+            yield
+        finally:
+            self._vectors, self._row = self._vectors[:0].copy(), {}
 
     def fit(self, texts: Sequence[str]) -> Self:
         return self
 
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        rows = [self.row.get(text, -1) for text in texts]
+        rows = [self._row.get(text, -1) for text in texts]
         if min(rows, default=-1) < 0:
             return self.fitted.transform(texts)
-        return self.vectors[rows]
+        return self._vectors[rows]
 
     def __copy__(self) -> Self:
         return self  # fitted already, and shared
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
-
-    def forget(self) -> None:
-        self.vectors, self.row = self.vectors[:0], {}

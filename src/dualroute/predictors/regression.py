@@ -13,7 +13,7 @@ from dualroute.errors import OptionError
 from dualroute.link import Link, Spread
 from dualroute.outcomes import Outcomes
 from dualroute.predictor import SPREAD, check_asked, check_history
-from dualroute.ridge import CanonicalRidge
+from dualroute.ridge import CanonicalRidge, Design
 from dualroute.surface import SurfaceScale, surface
 
 _TEXTS = 2**15  # texts described at a time
@@ -77,14 +77,15 @@ class Regression:
         """
         check_history(texts, outcomes)
         self._fitted = copy.copy(self.embedding).fit(texts)
-        self._scale = SurfaceScale.of(surface(texts)) if self.surface else None
-        features = np.concatenate(
-            [self._features(texts[i : i + _TEXTS]) for i in range(0, len(texts), _TEXTS)]
-        )
+        features = self._learned(texts)
+        varying = {name: grid for name, grid in outcomes.columns.items() if grid.shape[0] > 1}
+        ours = [name for name, grid in varying.items() if not self._suits(Link.of(grid))]
+        design = Design.of(features) if ours else None
         self._heads = {
-            name: self._head(name, features, grid, outcomes)
-            for name, grid in outcomes.columns.items()
-            if grid.shape[0] > 1
+            name: _ridge_head(design, grid)
+            if design is not None and name in ours
+            else self._estimator_head(features, grid)
+            for name, grid in varying.items()
         }
         none = {name: grid for name, grid in outcomes.columns.items() if grid.shape[0] == 1}
         dtypes = {name: grid[:1] for name, grid in outcomes.columns.items() if grid.shape[0] > 1}
@@ -126,27 +127,34 @@ class Regression:
             np.clip(columns[name], head.spread.link.low, head.spread.link.high, out=columns[name])
         return replace(history, columns=columns, queries=np.arange(n))
 
+    def _learned(self, texts: Sequence[str]) -> Floats:
+        """Features of the history, which set the scale of a text's looks."""
+        assert self._fitted is not None
+        blocks = [slice(start, start + _TEXTS) for start in range(0, len(texts), _TEXTS)]
+        vectors = np.concatenate([self._fitted.transform(texts[rows]) for rows in blocks])
+        self._scale = None
+        if not self.surface:
+            return vectors
+        looks = np.concatenate([surface(texts[rows]) for rows in blocks])
+        self._scale = SurfaceScale.of(looks)
+        return _side_by_side(vectors, self._scale.scaled(looks))
+
     def _features(self, texts: Sequence[str]) -> Floats:
         assert self._fitted is not None
         vectors = self._fitted.transform(texts)
         if self._scale is None:
             return vectors
-        looks = _SURFACE * self._scale.scaled(surface(texts))
-        return np.concatenate([vectors, looks.astype(np.float32)], axis=1)
+        return _side_by_side(vectors, self._scale.scaled(surface(texts)))
 
-    def _head(self, name: str, features: Floats, grid: Floats, outcomes: Outcomes) -> "_Head":
-        link = Link.of(grid)
-        suits = self.estimator is not None and (
+    def _suits(self, link: Link) -> bool:
+        """Whether the estimator given can learn a column: a classifier learns qualities only."""
+        return self.estimator is not None and (
             link.unit or not hasattr(self.estimator, "predict_proba")
         )
-        if not suits:
-            ridge = CanonicalRidge()
-            unseen = ridge.fit(features, link.onto(grid))
-            smearing = _smearing(link, unseen, grid)
-            spread = Spread.of(link, link.back(unseen) * smearing, grid)
-            return _Head(ridge, smearing, spread)
-        n = grid.shape[0]
-        held = np.arange(n) % _HELD_OUT == _HELD_OUT - 1
+
+    def _estimator_head(self, features: Floats, grid: Floats) -> "_Head":
+        link = Link.of(grid)
+        held = np.arange(grid.shape[0]) % _HELD_OUT == _HELD_OUT - 1
         learner = _Sklearn(self.estimator, shared=self.shared)
         values = link.onto(grid)
         if held.any():
@@ -157,6 +165,17 @@ class Regression:
         smearing = _smearing(link, unseen, seen)
         spread = Spread.of(link, link.back(unseen) * smearing, seen)
         return _Head(learner.fit(features, values), smearing, spread)
+
+
+def _ridge_head(design: Design, grid: Floats) -> "_Head":
+    link, ridge = Link.of(grid), CanonicalRidge()
+    unseen = ridge.fit(design, link.onto(grid))
+    smearing = _smearing(link, unseen, grid)
+    return _Head(ridge, smearing, Spread.of(link, link.back(unseen) * smearing, grid))
+
+
+def _side_by_side(vectors: Floats, looks: Floats) -> Floats:
+    return np.concatenate([vectors, (_SURFACE * looks).astype(np.float32)], axis=1)
 
 
 def _smearing(link: Link, unseen: Floats, grid: Floats) -> Floats:

@@ -66,4 +66,5 @@ def _budgets(least: float, most: float, steps: int) -> list[float]:
     if most <= least * (1 + _MARGIN):
         return []
     above = np.geomspace(1e-3, 1.0, steps + 1)[:-1]  # the least, and shares of what is beyond it
-    return (least + above * (most - least)).tolist()
+    budgets: list[float] = (least + above * (most - least)).tolist()
+    return budgets
