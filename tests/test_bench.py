@@ -8,17 +8,21 @@ import pytest
 
 from dualroute.bench import (
     Case,
+    PredictionCase,
     Run,
     ScaleOptions,
     ScaleRow,
     SuiteRow,
     bench_gap,
     bench_mmkp,
+    bench_predict,
     bench_scale,
     growth,
     machine,
     measure,
+    measure_prediction,
     plain,
+    prediction_report,
     scale_report,
     suite_report,
     suites,
@@ -307,7 +311,43 @@ def test_bench_scale_on_the_command_line(run, tmp_path):
 
 
 def test_reports_of_nothing_are_no_error():
-    print_report(suite_report([]), scale_report([]))
+    print_report(suite_report([]), scale_report([]), prediction_report([]))
+
+
+def test_a_predictor_is_measured():
+    row = measure_prediction(PredictionCase("retrieval", 60, 90, 11))
+    assert (row.predictor, row.n_history, row.n_queries, row.n_models) == ("retrieval", 60, 90, 11)
+    assert min(row.fit_seconds, row.predict_seconds, row.encode_seconds) > 0
+    # Sixty texts span fewer directions than are asked for, each a float32.
+    assert 0 < row.vector_bytes <= 60 * 256 * 4
+    assert row.vector_bytes % (60 * 4) == 0
+    assert row.error == ""
+
+
+def test_predictors_are_measured_in_processes_of_their_own():
+    told = []
+    rows = bench_predict(["mean", "retrieval"], [10**13, 50], 40, 2, tell=told.append)
+    assert [row.n_history for row in rows] == [10**13, 10**13, 50, 50]
+    assert all("allocate" in row.error.lower() for row in rows[:2])
+    assert math.isnan(rows[2].encode_seconds)  # means need no embedding
+    assert rows[3].encode_seconds > 0
+    assert sum("failed" in line for line in told) == 2
+
+
+def test_bench_predict_on_the_command_line(run, tmp_path):
+    file = tmp_path / "predict.json"
+    words = ("bench", "predict", "--predictors", "mean", "--history", "1e2", "--queries", "2e2")
+    status, out, err = run(*words, "--models", "3", "--json", str(file))
+    assert status == 0
+    assert "200 x 3" in out
+    assert "learning from 100, predicting 200 x 3" in err
+    (row,) = json.loads(file.read_text())["rows"]
+    assert (row["predictor"], row["n_models"]) == ("mean", 3)
+    assert row["encode_seconds"] is None
+    for wrong, said in (("--models", "at least one"), ("--queries", "one number")):
+        status, _, err = run(*words, wrong, {"--models": "0", "--queries": "1,2"}[wrong])
+        assert (status, err.count("\n")) == (2, 1)
+        assert said in err
 
 
 @pytest.mark.parametrize(("maximize", "words"), [(False, "objective -2 "), (True, "objective 2 ")])

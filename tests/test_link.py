@@ -66,3 +66,9 @@ def test_a_look_that_never_varied_is_left_out_and_none_goes_far():
     assert (scale.scaled(surface(["def f(): return 1\n" * 1000])) <= 5.0).all()
     assert scale.scaled(surface(["?"]))[0, 11] == 0
     assert surface([]).shape == (0, 12)
+
+
+@given(texts=st.lists(st.text("aé1\n ?_漢A-", max_size=6), min_size=1, max_size=8))
+def test_a_text_looks_the_same_whatever_stands_beside_it(texts):
+    # Numbers must not run on from one text into the next, nor vanish beside an empty one.
+    assert (surface(texts) == np.concatenate([surface([text]) for text in texts])).all()

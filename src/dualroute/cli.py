@@ -810,6 +810,38 @@ def scale(
     raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 
 
+@bench.command()
+def predict(
+    predictors: Annotated[
+        str, typer.Option(metavar="NAME,..", help="Registered predictors.")
+    ] = "hybrid,retrieval,regression,clusters",
+    history: Annotated[
+        str, typer.Option(metavar="N,N,..", help="Queries to learn from.")
+    ] = "1e4,1e5",
+    queries: Annotated[
+        str, typer.Option(metavar="N", help="Queries to predict, an eighth at a time.")
+    ] = "1e5",
+    models: Annotated[int, typer.Option(help="Models.")] = 16,
+    threads: Threads = 1,
+    json: Json = None,
+) -> None:
+    """Predictors on simulated texts: time to learn, queries a second, memory."""
+    from dualroute.bench import bench_predict, machine, plain, prediction_report
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    names = [name.strip() for name in predictors.split(",")]
+    histories = _whole_list("--history", history)
+    asked = _whole_list("--queries", queries)
+    if len(asked) != 1:
+        raise OptionError(f"--queries is {queries!r}; give one number, as 1e5")
+    rows = bench_predict(names, histories, asked[0], models, threads=threads, tell=_note)
+    values = {"machine": machine(), "rows": rows}
+    _emit(json, plain(values), lambda: print_report(prediction_report(rows)))
+    answered = bool(rows) and not any(row.error for row in rows)
+    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+
+
 @app.command(name="list")
 def list_(json: Json = None) -> None:
     """Solvers, predictors, embeddings, limits and rules: installed, or what to install."""

@@ -1,7 +1,13 @@
-"""Benchmarks: public suites against their best known values, and how time grows with size."""
+"""Benchmarks: public suites, how time and memory grow with size, and predictors."""
 
 from dualroute.bench.host import Machine, machine
-from dualroute.bench.report import plain, scale_report, suite_report
+from dualroute.bench.prediction import (
+    PredictionCase,
+    PredictionRow,
+    bench_predict,
+    measure_prediction,
+)
+from dualroute.bench.report import plain, prediction_report, scale_report, suite_report
 from dualroute.bench.scale import (
     Case,
     Growth,
@@ -18,6 +24,8 @@ __all__ = [
     "Case",
     "Growth",
     "Machine",
+    "PredictionCase",
+    "PredictionRow",
     "Run",
     "ScaleOptions",
     "ScaleRow",
@@ -25,11 +33,14 @@ __all__ = [
     "SuiteSummary",
     "bench_gap",
     "bench_mmkp",
+    "bench_predict",
     "bench_scale",
     "growth",
     "machine",
     "measure",
+    "measure_prediction",
     "plain",
+    "prediction_report",
     "scale_report",
     "suite_report",
     "summary",

@@ -1,5 +1,14 @@
-"""The child process of `bench_scale`: one case in, its row out."""
+"""The child process of a benchmark: one case in, its row out."""
 
-from dualroute.bench.scale import serve
+import json
+import sys
 
-serve()
+from dualroute.bench.child import answer
+from dualroute.bench.prediction import PredictionCase, measure_prediction
+from dualroute.bench.scale import Case, ScaleOptions, measure
+
+given = json.load(sys.stdin)
+if sys.argv[1] == "predict":
+    answer(measure_prediction(PredictionCase(**given)))
+shared = given.pop("options")
+answer(measure(Case(**given, options=ScaleOptions(**{**shared, "gaps": tuple(shared["gaps"])}))))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from dualroute.bench.prediction import PredictionRow
 from dualroute.bench.scale import Growth, ScaleRow, growth
 from dualroute.bench.suites import SuiteRow, summary
 
@@ -60,6 +61,37 @@ def suite_report(rows: Sequence[SuiteRow]) -> "Group":
         f"{said.seconds:.1f} s in all."
     )
     return Group(table, Text(words))
+
+
+def prediction_report(rows: Sequence[PredictionRow]) -> "Group":
+    """Predictors for people: a line for each case."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from dualroute.report import ruled_table
+
+    table = ruled_table("Simulated texts", ("predictor",), _PREDICTION_HEADINGS)
+    for row in rows:
+        encoded = row.n_queries / row.encode_seconds
+        table.add_row(
+            row.predictor,
+            f"{row.n_history}",
+            f"{row.n_queries} x {row.n_models}",
+            f"{row.fit_seconds:.1f}",
+            f"{row.n_queries / row.predict_seconds:.0f}",
+            "" if math.isnan(encoded) else f"{encoded:.0f}",
+            *(
+                f"{size / 1e6:.0f}" if size else ""
+                for size in (row.vector_bytes, row.fit_bytes, row.predict_bytes)
+            ),
+        )
+    note = "vectors, memory in MB: of the index, and the most used beyond what was there before"
+    failed = [Text(f"{row.predictor}, {row.n_history}: {row.error}") for row in rows if row.error]
+    return Group(table, Text(note), *failed)
+
+
+_PREDICTION_HEADINGS = ("history", "asked", "fit, s", "predicted/s", "embedded/s", "vectors",
+                        "fit memory", "memory")  # fmt: skip
 
 
 def scale_report(rows: Sequence[ScaleRow]) -> "Group":

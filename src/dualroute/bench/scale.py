@@ -1,19 +1,10 @@
-"""How time and memory grow with size, on simulated tables.
-
-``python -m dualroute.bench`` is the child process of `bench_scale`: one case as JSON on
-standard input, its row as JSON on standard output. Each case so has memory, compiled kernels and
-threads of its own.
-"""
+"""How time and memory grow with size, on simulated tables."""
 
 import gc
-import json
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -21,6 +12,7 @@ import numpy as np
 
 from dualroute import registry
 from dualroute.arrays import Floats
+from dualroute.bench.child import in_child
 from dualroute.bench.suites import Tell, relative, silent
 from dualroute.certificate import certify
 from dualroute.errors import OptionError
@@ -300,27 +292,13 @@ def _limits_of(case: Case) -> int:
 
 
 def _in_child(case: Case) -> ScaleRow:
-    threads = str(case.options.threads)
-    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    done = subprocess.run(
-        [sys.executable, "-m", "dualroute.bench"],
-        input=json.dumps(asdict(case)),
-        env=os.environ | dict.fromkeys(pools, threads),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        given = json.loads(done.stdout)
-        for name in ("runs", "again"):
-            given[name] = tuple(Run(**run) for run in given[name])
-        given["highs"] = None if given["highs"] is None else Run(**given["highs"])
-        return ScaleRow(**given)
-    said = done.stderr.strip().splitlines()
-    why = said[-1] if said else f"the process ended with status {done.returncode}"
-    if done.returncode < 0:
-        why = f"the process was ended by signal {-done.returncode} (out of memory?)"
-    return replace(_blank(case), error=why)
+    given, why = in_child("scale", case, case.options.threads)
+    if given is None:
+        return replace(_blank(case), error=why)
+    for name in ("runs", "again"):
+        given[name] = tuple(Run(**run) for run in given[name])
+    given["highs"] = None if given["highs"] is None else Run(**given["highs"])
+    return ScaleRow(**given)
 
 
 def _blank(case: Case) -> ScaleRow:
@@ -452,14 +430,3 @@ def _run(
         phases=dict(claim.phases),
     )
     return run, claim
-
-
-def serve() -> None:
-    """Measure the case on standard input, and leave."""
-    given = json.load(sys.stdin)
-    shared = given.pop("options")
-    options = ScaleOptions(**{**shared, "gaps": tuple(shared["gaps"])})
-    row = measure(Case(**given, options=options))
-    sys.stdout.write(json.dumps(asdict(row)))
-    sys.stdout.flush()
-    os._exit(0)  # a HiGHS that outran its limit would keep the process
