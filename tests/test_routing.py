@@ -111,7 +111,8 @@ def test_route_uses_the_historys_texts():
         attributes={"text": ["add two numbers", "prove the theorem"]},
     )
     plan = route(["prove the theorem", "add two numbers"], history, maximize="quality",
-                 limits=[Capacity(1)], queries=np.array(["t", "n"]))  # fmt: skip
+                 limits=[Capacity(1)], queries=np.array(["t", "n"]),
+                 predictor="retrieval")  # fmt: skip
     assert plan.routed.tolist() == ["large", "small"]
     assert plan.outcomes.queries.tolist() == ["t", "n"]
 

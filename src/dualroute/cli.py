@@ -307,7 +307,7 @@ def route(
     progress = _Progress(maximize=most is not None)
     options = _options(gap, time_limit, seed, threads, progress)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits, confidence)
-    learner = _predictor(predictor, embedding, prices)
+    learner = _predictor(predictor, embedding, prices, progress)
     groups = _attributes(asked)
     batch = read_queries(queries, query=query, text=text, attributes=groups)
     with_text = [text] if history_queries is None else []
@@ -618,7 +618,8 @@ def evaluate(
     names = None if rules == "all" else [] if rules == "none" else rules.split(",")
     for name in names or ():
         registry.create("rules", name.strip())
-    learner = _predictor(predictor, embedding, prices)
+    progress = _Progress(maximize=aims[1] is not None)
+    learner = _predictor(predictor, embedding, prices, progress)
     also = [*(also or ()), *([] if prices is None else ["input_tokens", "output_tokens"])]
     column, _, values = (holdout or "").partition("=")
     further = [] if queries is not None else [text]
@@ -642,7 +643,7 @@ def evaluate(
             log_texts = _texts_of(log, history_queries, query, text)
     else:
         batch, texts, log, log_texts = _held_out(batch, texts, labels, column, values.split(","))
-    with _about(table):
+    with _about(table), progress:
         test = field_test(
             texts,
             batch,
@@ -665,7 +666,7 @@ def evaluate(
     _emit(json, test.to_dict(), lambda: print_report(field_report(test), width=_WIDE))
 
 
-def _predictor(name: str, embedding: str | None, prices: str | None) -> Any:
+def _predictor(name: str, embedding: str | None, prices: str | None, progress: "_Progress") -> Any:
     """The predictor asked for, with the embedding and the price list asked for."""
     from dataclasses import replace
 
@@ -676,7 +677,12 @@ def _predictor(name: str, embedding: str | None, prices: str | None) -> Any:
     if embedding is not None:
         if not hasattr(made, "embedding"):
             raise OptionError(f"--embedding: the predictor {name!r} reads no text by one")
-        made = replace(made, embedding=registry.create("embeddings", embedding))
+        encoder = registry.create("embeddings", embedding)
+        if progress.wanted and hasattr(encoder, "progress"):
+            encoder.progress = progress.counting("texts encoded")
+        made = replace(made, embedding=encoder)
+    if progress.wanted and hasattr(made, "progress"):
+        made.progress = progress.counting("steps of learning done")
     return made if prices is None else Priced(made, prices)
 
 
@@ -1094,9 +1100,18 @@ class _Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._clear()
+
+    def counting(self, what: str) -> Callable[[int, int], None]:
+        """What tells how many of all are done, until they are."""
+
+        def tell(done: int, of: int) -> None:
+            if done < of:
+                self._write(f"{done} of {of} {what}")
+            else:
+                self._clear()
+
+        return tell
 
     def show(self, line: "Progress") -> None:
         gap = line.objective - line.best_bound
@@ -1106,6 +1121,15 @@ class _Progress:
             f"{line.seconds:7.1f} s  {line.phase}  "
             f"objective {held:.8g}  bound {bound:.8g}  gap {relative:.1e}"
         )
+        self._write(words)
+
+    def _clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+            self._shown = False
+
+    def _write(self, words: str) -> None:
         sys.stderr.write(f"\r\x1b[K{words}")
         sys.stderr.flush()
         self._shown = True

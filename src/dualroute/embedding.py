@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,6 +262,7 @@ class SentenceTransformerEmbedding:
     cache: str | Path | Folder | None = Folder.USER
     threads: int | None = None
     progress: Callable[[int, int], None] | None = None
+    requires: ClassVar[dict[str, str]] = {"sentence_transformers": "sentence-transformers"}
     _loaded: Any = field(default=None, init=False, repr=False, compare=False)
     _kept: VectorCache | None = field(default=None, init=False, repr=False, compare=False)
 

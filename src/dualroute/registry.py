@@ -5,9 +5,11 @@ group ``dualroute.solvers``, ``dualroute.predictors``, ``dualroute.embeddings``,
 ``dualroute.limits`` or ``dualroute.rules``; nothing is imported before it is asked for by name.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
 from dualroute.errors import MissingDependencyError, OptionError
@@ -27,6 +29,9 @@ class Entry:
     def available(self) -> bool:
         """Whether loading it succeeds."""
         return not self.problem
+
+
+_REFERENCE = re.compile(r" \[\d+\]_")  # to the list at the end of a docstring
 
 
 @cache
@@ -93,8 +98,16 @@ def entries(group: Group) -> tuple[Entry, ...]:
     for name in names(group):
         try:
             loaded = load(group, name)
-            text = (loaded.__doc__ or "").strip()
-            found.append(Entry(name, text.splitlines()[0] if text else ""))
+            text = _REFERENCE.sub("", loaded.__doc__ or "").strip()
+            found.append(Entry(name, text.splitlines()[0] if text else "", _missing(loaded)))
         except MissingDependencyError as error:
             found.append(Entry(name, "", str(error)))
     return tuple(found)
+
+
+def _missing(loaded: Any) -> str:
+    """What a class needs only when it is used (its ``requires``: module to extra), if absent."""
+    for module, extra in getattr(loaded, "requires", {}).items():
+        if find_spec(module) is None:
+            return f"{module} is not installed; pip install 'dualroute[{extra}]'"
+    return ""

@@ -167,6 +167,8 @@ def costliest_table(plan: Plan) -> Table:
 def remarks(plan: Plan) -> list[str]:
     """What a reader should know beside the numbers."""
     said = [margin.words for margin in plan.margins]
+    if plan.priced_by:
+        said.append(f"Costs are predicted with {plan.priced_by}.")
     if _one_lambda_does(plan):
         said.append("No capacity binds: a single calibrated lambda does as well here.")
     if plan.certificate.infeasible and plan.certificate.proof_nodes is None:

@@ -119,6 +119,8 @@ class Plan:
         when the solver has none.
     margins
         How much tighter limits with a confidence are on the predictions than asked.
+    priced_by
+        The price list that costs were predicted with, and its date; empty without one.
     """
 
     outcomes: Outcomes
@@ -127,6 +129,7 @@ class Plan:
     certificate: Certificate
     bound_by: str
     margins: tuple[Margin, ...] = ()
+    priced_by: str = ""
 
     @property
     def assignment(self) -> Ints | None:
@@ -293,6 +296,7 @@ class Plan:
             "bound_by": self.bound_by,
             "limits": [_plain(line) for line in self.limits()],
             "margins": [asdict(margin) for margin in self.margins],
+            "prices": self.priced_by or None,
             "ray": self._ray(),
             "proof_nodes": certificate.proof_nodes,
             "proof_leaves": certificate.proof_leaves,
@@ -381,7 +385,7 @@ def route(
     history_texts: Sequence[str] | None = None,
     queries: Labels | None = None,
     attributes: Mapping[str, Labels] | None = None,
-    predictor: str | Predictor = "retrieval",
+    predictor: str | Predictor = "hybrid",
     minimize: Objective | None = None,
     maximize: Objective | None = None,
     limits: Sequence[Limit | Restriction] = (),
@@ -451,7 +455,7 @@ def route(
         options=options,
         tolerance=tolerance,
     )
-    return replace(plan, margins=margins)
+    return replace(plan, margins=margins, priced_by=getattr(chosen, "priced_by", ""))
 
 
 def verify(

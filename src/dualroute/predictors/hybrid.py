@@ -1,7 +1,7 @@
 """The hybrid predictor: trained heads and retrieval, combined by what holds out of fold."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -131,6 +131,8 @@ class Hybrid:
         What makes vectors of texts, for all parts; a copy of it is fitted once.
     seed
         Of the folds.
+    progress
+        Called after every step of fitting with the steps done and of all.
     report, unseen
         Once fitted: what was found out of fold, and the predictions of the history made out of
         fold (None where it has one distinct text).
@@ -146,6 +148,7 @@ class Hybrid:
     calibrate: str = "isotonic"
     embedding: Embedding = field(default_factory=lambda: TfidfEmbedding(dimensions=256))
     seed: int = 0
+    progress: Callable[[int, int], None] | None = field(default=None, repr=False, compare=False)
     report: HybridReport | None = field(default=None, init=False, repr=False, compare=False)
     unseen: Outcomes | None = field(default=None, init=False, repr=False, compare=False)
     _fitted: list[Predictor] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -201,6 +204,7 @@ class Hybrid:
             columns[name] = after.astype(observed.dtype)
         self.unseen = replace(outcomes, columns=columns) if varying else None
         self._known, self._fitted, _ = self._fitted_on(texts, outcomes, [])
+        self._tell(self.folds + 1)
         self.report = HybridReport(
             parts=tuple(p if isinstance(p, str) else type(p).__name__.lower() for p in self.parts),
             weights={
@@ -271,7 +275,8 @@ class Hybrid:
             {name: np.empty(grid.shape, grid.dtype) for name, grid in outcomes.columns.items()}
             for _ in self.parts
         ]
-        for part in np.unique(fold).tolist():
+        for done, part in enumerate(np.unique(fold).tolist()):
+            self._tell(done)
             here, others = np.flatnonzero(fold == part), np.flatnonzero(fold != part)
             _, _, told = self._fitted_on(
                 [texts[i] for i in others.tolist()],
@@ -283,6 +288,10 @@ class Hybrid:
                     if grid.shape[0] > 1:
                         grid[here] = one.columns[name]
         return whole
+
+    def _tell(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, self.folds + 1)
 
     def _trusted(
         self, grids: list[Floats], told: Mapping[str, Floats], outcomes: Outcomes
