@@ -12,7 +12,7 @@ from dualroute.arrays import Floats, Ints, at
 from dualroute.errors import OptionError, ProblemError
 from dualroute.formulation import Budget, Limit, Objective, QualityFloor, Restriction, formulate
 from dualroute.outcomes import Outcomes
-from dualroute.solver import SolveOptions, Solver
+from dualroute.solver import SolveOptions, Solver, for_many
 
 Method: TypeAlias = Literal["normal", "bernstein"]
 
@@ -158,7 +158,7 @@ def tighten(
             raise OptionError("only QualityFloor and Budget take a confidence")
     n_record = record.observed.n_queries
     ratio = n_record / n_queries
-    chosen = registry.create("solvers", solver) if isinstance(solver, str) else solver
+    chosen = for_many(registry.create("solvers", solver) if isinstance(solver, str) else solver)
     gap = _GAP + 1.0 / n_record
     options = SolveOptions(time_limit=_SECONDS, mip_rel_gap=gap, seed=seed)
     margin = np.zeros(len(promised))

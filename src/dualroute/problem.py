@@ -158,6 +158,12 @@ class Rows:
         object.__setattr__(taken, "limit", read_only(limit))
         return taken
 
+    def holding(self, limit: Floats) -> "Rows":
+        """The family with other limits ``(r,)``, which are finite; nothing is copied."""
+        held = copy(self)
+        object.__setattr__(held, "limit", read_only(limit))
+        return held
+
     def measured(self, assignment: Ints) -> tuple[Floats, Floats]:
         """What `use` and `excess` give, in one pass over the routing."""
         taken = self.signed(at(self.usage, assignment))
@@ -363,6 +369,21 @@ class RoutingProblem:
     def reported(self, value: float) -> float:
         """An objective value or bound turned back into the user's sense."""
         return 0.0 - value if self.maximize else value
+
+    def with_limit(self, limit: Floats) -> "RoutingProblem":
+        """The problem with other limits ``(K,)``, sharing all else.
+
+        Raises
+        ------
+        ProblemError
+            If there are not ``K``, or one is not finite.
+        """
+        if limit.shape != (self.n_rows,) or not np.isfinite(limit).all():
+            raise ProblemError(f"limits are {limit}; give {self.n_rows} finite numbers")
+        held = copy(self)
+        parts = zip(self.rows, self.split(np.asarray(limit, np.float64)), strict=True)
+        object.__setattr__(held, "rows", tuple(rows.holding(part) for rows, part in parts))
+        return held
 
     def take(self, queries: Ints, limit: Floats | None = None) -> "RoutingProblem":
         """The problem on some queries; limits ``(K,)`` as given, or scaled by their share."""

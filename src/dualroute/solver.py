@@ -195,6 +195,13 @@ class Solver(Protocol):
         ...
 
 
+def for_many(solver: Solver) -> Solver:
+    """The solver, set up for many solves in one go: loading compiled code is then repaid."""
+    if getattr(solver, "compiled", True) is None:
+        return replace(solver, compiled=True)  # type: ignore[type-var]
+    return solver
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Time since a solve started, and what is left of its limit."""

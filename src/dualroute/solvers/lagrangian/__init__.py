@@ -55,12 +55,16 @@ class Lagrangian:
         Largest core to search by branch and bound for a proof; 0 ends the search with rounding.
     core_time_limit
         Seconds for all that follows rounding.
+    compiled
+        Whether passes over the table are compiled; None for where one solve repays loading
+        numba. (Sums differ by rounding, some 1e-16.)
     """
 
     warm_up_queries: ClassVar[int] = 15_000  # a table of so many has all passes compiled
 
     core_pairs: int = 50_000
     core_time_limit: float = 30.0
+    compiled: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -79,12 +83,12 @@ class Lagrangian:
         steps = find_steps(problem, 1 if long else math.inf)
         held = _held(problem, steps, options, Clock(options.time_limit))
         try:
-            place = _approach(held)
+            place = _approach(held, self.compiled)
             if long and place is not None and not held.closed and not held.clock.expired:
                 closer = _on_lattices(held)
                 if closer is not None:
                     held = closer
-                    place = _approach(held)
+                    place = _approach(held, self.compiled)
             termination = Termination.INFEASIBLE if place is None else self._finish(held, place)
         except KeyboardInterrupt:
             termination = Termination.INTERRUPTED
@@ -139,10 +143,10 @@ def _on_lattices(held: Held) -> Held | None:
     return closer
 
 
-def _approach(held: Held) -> Focus | None:
+def _approach(held: Held, compiled: bool | None) -> Focus | None:
     """From nothing to the relaxation's optimum and a routing near it; None if there is none."""
     problem, options, clock = held.problem, held.options, held.clock
-    engine = LocalEngine(problem, options.threads)
+    engine = LocalEngine(problem, options.threads, compiled)
     if engine.sweeper.compiled and "dualroute.kernels" not in sys.modules:
         held.report("loading compiled passes (the first use compiles them)")
     everything = whole_focus(engine, np.zeros(problem.n_rows))

@@ -1,0 +1,575 @@
+r"""Capacity in whole units: an integer program over unit counts, by cuts and a proved tree.
+
+.. math::
+
+    \min_{y \in \mathbb{Z}^d} \; c^T y + \sum_k open_k [y_k > 0]
+        + \sum_p switch_p |y_{a_p} - y_{b_p}| + \sum_u V_u(y)
+    \quad\text{s.t.}\quad low \le y \le high, \; G y \le g
+
+``V_u`` is the optimum of a routing problem whose capacities grow with ``y``; it never grows with
+``y``. Prices of that problem bound it from below by a plane in ``y``, whatever ``y`` is: a cut of
+Benders [1]_. The master problem over the cuts proposes unit counts, the routing problems answer
+with values and further cuts, and a branch and bound over boxes of counts ends it, whose node
+bounds are recomputed from the duals of its linear programs and hold whatever rounding did [2]_.
+
+References
+----------
+.. [1] Benders (1962), Partitioning procedures for solving mixed-variables programming problems,
+   Numerische Mathematik 4.
+.. [2] Neumaier and Shcherbina (2004), Safe bounds in linear and mixed-integer linear programming,
+   Mathematical Programming 99.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+
+from dualroute.arrays import Bools, Floats, Ints
+from dualroute.highs import QuietHighs
+from dualroute.solver import Clock
+
+_EPSILON = 2.0**-52
+_SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
+_ROUNDS = 60  # of fractional counts, before whole ones are asked for
+_PROPOSALS = 200  # of whole counts, before the tree
+_NEAR = 0.1  # of the gap asked: fractional counts are as good as they need to be
+_WHOLE = 1e-6
+_STABLE = 0.6  # of the way from the best counts so far to those proposed
+_INFINITY = highspy.kHighsInf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitProblem:
+    """What unit counts cost, and the limits they keep by themselves.
+
+    Attributes
+    ----------
+    cost, opening
+        Of every unit, and once where a count is above 0, both ``(d,)`` and at least 0.
+    low, high
+        Whole numbers, ``(d,)``.
+    pool, held
+        Non-negative rows ``(r, d)`` and what each may come to, ``(r,)``.
+    switches
+        Pairs of counts and what each unit of their difference costs.
+    n_values
+        Number of routing problems, ``u``.
+    """
+
+    cost: Floats
+    opening: Floats
+    low: Ints
+    high: Ints
+    pool: Floats
+    held: Floats
+    switches: tuple[tuple[int, int, float], ...]
+    n_values: int
+
+    def fixed_cost(self, counts: Ints) -> float:
+        """What whole counts cost without any routing."""
+        apart = [cost * abs(int(counts[a]) - int(counts[b])) for a, b, cost in self.switches]
+        return math.fsum(
+            [*(self.cost * counts).tolist(), *self.opening[counts > 0].tolist(), *apart]
+        )
+
+    def fits(self, counts: Ints) -> bool:
+        """Whether whole counts keep the limits among themselves."""
+        within = self.pool @ counts <= self.held * (1 + 1e-12)
+        return bool(within.all()) and bool(((counts >= self.low) & (counts <= self.high)).all())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """A plane below one value, ``V_u(y) >= constant - slope . y`` for every count.
+
+    With `value` -1 it says that no routing exists unless ``slope . y >= constant``.
+
+    Attributes
+    ----------
+    value
+        Number of the routing problem.
+    constant
+        Rounded down.
+    slope
+        Non-negative, ``(d,)``.
+    """
+
+    value: int
+    constant: float
+    slope: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What the routing problems say of some counts.
+
+    Attributes
+    ----------
+    upper, lower
+        Of every routing problem, ``(u,)``: the value of a routing, infinite without one, and a
+        proved bound at these counts, infinite where it is proved that there is none.
+    cuts
+        Planes that hold for all counts.
+    """
+
+    upper: Floats
+    lower: Floats
+    cuts: tuple[Cut, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitPlan:
+    """The best whole counts found, and what is proved.
+
+    Attributes
+    ----------
+    counts
+        ``(d,)``; None if no counts have a routing of every problem.
+    objective, bound
+        Of these counts, infinite without, and proved of all counts; infinite where it is proved
+        that there are none.
+    claimed_bound
+        What the master program's branch and cut says, which is not proved.
+    evaluations, nodes
+        Counts whose routing problems were solved, and nodes of the tree.
+    """
+
+    counts: Ints | None
+    objective: float
+    bound: float
+    claimed_bound: float
+    evaluations: int
+    nodes: int
+
+
+Evaluate = Callable[[Floats], Answer]
+Tell = Callable[[str, float, float], None]
+
+
+def solve_units(
+    problem: UnitProblem,
+    evaluate: Evaluate,
+    *,
+    mip_rel_gap: float,
+    clock: Clock,
+    cuts: Sequence[Cut] = (),
+    center: Floats | None = None,
+    tell: Tell = lambda phase, objective, bound: None,
+) -> UnitPlan:
+    """Find counts within a relative gap of the best, or what the time allows.
+
+    Parameters
+    ----------
+    problem
+        What is asked.
+    evaluate
+        Solves the routing problems at counts ``(d,)``, whole or not.
+    mip_rel_gap
+        Of the whole objective.
+    clock
+        When to stop.
+    cuts
+        Planes known before.
+    center
+        Counts near the optimum that serve all problems, fractional, ``(d,)``.
+    tell
+        Called with a phase, the best objective and bound.
+    """
+    start = problem.high.astype(np.float64) if center is None else center
+    start = np.clip(start, problem.low, problem.high)
+    return _Search(problem, evaluate, mip_rel_gap, clock, tuple(cuts), start, tell).run()
+
+
+@dataclass(slots=True)
+class _Search:
+    problem: UnitProblem
+    evaluate: Evaluate
+    mip_rel_gap: float
+    clock: Clock
+    cuts: tuple[Cut, ...]
+    center: Floats
+    tell: Tell
+    objective: float = math.inf
+    counts: Ints | None = None
+    bound: float = -math.inf
+    claimed: float = -math.inf
+    answers: dict[bytes, Answer] = field(default_factory=dict)
+    evaluations: int = 0
+    nodes: int = 0
+    _master: "_Master" = field(init=False)
+
+    def run(self) -> UnitPlan:
+        problem = self.problem
+        most = self._ask(problem.high.astype(np.float64))
+        if np.isinf(most.lower).any():  # more capacity never hurts: nothing else has a routing
+            self.bound = self.claimed = math.inf
+            return self._found()
+        self._master = _Master(problem, most)
+        self._master.add(self.cuts)
+        try:
+            self._offer(problem.high, most)
+            self._relax()
+            self._propose()
+            self._prove()
+        except KeyboardInterrupt:
+            pass
+        return self._found()
+
+    def _found(self) -> UnitPlan:
+        bound = min(self.bound, self.objective)
+        claimed = max(bound, min(self.claimed, self.objective))
+        return UnitPlan(self.counts, self.objective, bound, claimed, self.evaluations, self.nodes)
+
+    @property
+    def _tolerance(self) -> float:
+        return self.mip_rel_gap * abs(self.objective) if self.counts is not None else 0.0
+
+    def _ask(self, counts: Floats) -> Answer:
+        key = counts.tobytes()
+        if key not in self.answers:
+            self.evaluations += 1
+            self.answers[key] = self.evaluate(counts)
+        return self.answers[key]
+
+    def _offer(self, counts: Ints, answer: Answer) -> float:
+        """The objective of whole counts, held if it is the best."""
+        if not self.problem.fits(counts):
+            return math.inf
+        value = self.problem.fixed_cost(counts) + math.fsum(answer.upper.tolist())
+        if value < self.objective:
+            self.objective, self.counts = value, counts.copy()
+        return value
+
+    def _whole(self, counts: Ints) -> float:
+        """Evaluate whole counts, learn from them, and offer them; their objective."""
+        answer = self._ask(counts.astype(np.float64))
+        self._master.add(answer.cuts)
+        return self._offer(counts, answer)
+
+    def _relax(self) -> None:
+        """The linear relaxation, by cuts at fractional counts."""
+        problem, center, best = self.problem, self.center, math.inf
+        for _ in range(_ROUNDS):
+            if self.clock.expired:
+                return
+            solved = self._master.relaxed(problem.low, problem.high)
+            if solved is None:
+                return
+            self.bound = max(self.bound, solved.bound)
+            self.tell("relaxation", self.objective, self.bound)
+            # In between, cuts are deeper where the planes so far say little.
+            asked = center + _STABLE * (solved.counts - center)
+            answer = self._ask(asked)
+            self._master.add(answer.cuts)
+            value = self._master.paid(asked) + math.fsum(answer.upper.tolist())
+            if math.isfinite(value):
+                center, best = asked, min(best, value)
+            if best - solved.value <= max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best):
+                return
+
+    def _propose(self) -> None:
+        """Whole counts that look best to the planes so far, until they prove to be."""
+        for _ in range(_PROPOSALS):
+            if self.clock.expired:
+                return
+            proposed = self._master.whole(self.clock.left, 0.25 * self.mip_rel_gap)
+            if proposed is None:
+                return
+            counts, claimed = proposed
+            self.claimed = max(self.claimed, claimed)
+            if self.objective - claimed <= self._tolerance:
+                return
+            if counts.astype(np.float64).tobytes() in self.answers:
+                return
+            self._whole(counts)
+            self.tell("whole units", self.objective, self.bound)
+
+    def _prove(self) -> None:
+        """Branch on counts until the gap asked for is proved."""
+        problem = self.problem
+        order = 0
+        open_nodes = [(self.bound, order, problem.low, problem.high)]
+        closed = math.inf  # the least bound of what was closed
+        while open_nodes:
+            least = min(open_nodes[0][0], closed)
+            self.bound = max(self.bound, min(least, self.objective))
+            self.tell("proof", self.objective, self.bound)
+            if self.objective - self.bound <= self._tolerance or self.clock.expired:
+                return
+            known, _, low, high = heapq.heappop(open_nodes)
+            self.nodes += 1
+            bound, branches = self._branched(known, low, high)
+            if not branches:
+                closed = min(closed, bound)
+            for part in branches:
+                order += 1
+                heapq.heappush(open_nodes, (bound, order, *part))
+        self.bound = max(self.bound, min(closed, self.objective))
+
+    def _branched(
+        self, known: float, low: Ints, high: Ints
+    ) -> tuple[float, list[tuple[Ints, Ints]]]:
+        """A bound over a box, and the boxes it is divided into where that is not enough."""
+        if (self.problem.pool @ low > self.problem.held * (1 + 1e-12)).any():
+            return math.inf, []
+        if (low == high).all():
+            answer = self._ask(low.astype(np.float64))
+            self._master.add(answer.cuts)
+            self._offer(low, answer)
+            exact = self.problem.fixed_cost(low) + math.fsum(answer.lower.tolist())
+            if math.isfinite(exact):
+                exact -= 8 * _EPSILON * abs(exact)
+            return max(known, exact), []
+        solved = self._master.relaxed(low, high)
+        bound = known if solved is None else max(known, solved.bound)
+        if self.objective - bound <= self._tolerance or (
+            self.counts is not None and bound >= self.objective
+        ):
+            return bound, []
+        if solved is None:
+            return bound, _halves(low, high, (low + high) / 2.0)
+        counts = np.rint(solved.counts).astype(np.int64)
+        if np.abs(solved.counts - counts).max() > _WHOLE:
+            return bound, _halves(low, high, solved.counts)
+        if counts.astype(np.float64).tobytes() not in self.answers:
+            self._whole(counts)
+            return bound, [(low, high)]  # again, with what was learned
+        return bound, _around(low, high, counts)
+
+
+def _halves(low: Ints, high: Ints, at: Floats) -> list[tuple[Ints, Ints]]:
+    """The box divided where a count is furthest from whole."""
+    away = np.where(high > low, np.abs(at - np.rint(at)), -1.0)
+    if away.max() <= _WHOLE:
+        away = (high - low).astype(np.float64)
+    j = int(away.argmax())
+    below = int(min(max(math.floor(at[j]), low[j]), high[j] - 1))
+    return [(low, _with(high, j, below)), (_with(low, j, below + 1), high)]
+
+
+def _around(low: Ints, high: Ints, counts: Ints) -> list[tuple[Ints, Ints]]:
+    """The box divided so that one count stands by itself in one of the parts."""
+    j = int((high - low).argmax())
+    value = int(counts[j])
+    parts = [(_with(low, j, value), _with(high, j, value))]
+    if value > low[j]:
+        parts.append((low, _with(high, j, value - 1)))
+    if value < high[j]:
+        parts.append((_with(low, j, value + 1), high))
+    return parts
+
+
+def _with(counts: Ints, j: int, value: int) -> Ints:
+    changed = counts.copy()
+    changed[j] = value
+    return changed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Relaxed:
+    """Fractional counts, the master's value there, and a safe bound."""
+
+    counts: Floats
+    value: float
+    bound: float
+
+
+class _Master:
+    """The program over counts, differences of counts, and values above the planes.
+
+    Rows are all "at least"; limits among counts may be broken at a penalty, so that it always has
+    a solution: that only lowers its value.
+    """
+
+    def __init__(self, problem: UnitProblem, most: Answer) -> None:
+        self._problem = problem
+        d, s, u = problem.cost.size, len(problem.switches), problem.n_values
+        self._d, self._values = d, slice(d + s, d + s + u)
+        self._softly = slice(d + s + u, d + s + u + 1)
+        self._low = np.concatenate([problem.low, np.zeros(s), np.zeros(u), [0.0]])
+        self._high = np.concatenate(
+            [problem.high, [max(problem.high[a], problem.high[b]) for a, b, _ in problem.switches],
+             np.zeros(u), [np.inf]]
+        ).astype(np.float64)  # fmt: skip
+        spread = problem.fixed_cost(problem.high) + np.abs(most.upper).sum()
+        # A power of two, so that nothing is rounded; HiGHS's tolerances are absolute.
+        self._unit = 2.0 ** round(math.log2(max(spread, 1e-290) / _SCALE))
+        switching = np.array([cost for *_, cost in problem.switches]).reshape(s)
+        self._cost = np.concatenate(
+            [problem.cost / self._unit, switching / self._unit, np.ones(u), [10 * _SCALE]]
+        )
+        rows, sides = [], []
+        for line, held in zip(problem.pool, problem.held, strict=True):
+            rows.append(self._row((slice(0, d), -line), (self._softly, max(held, 1.0))))
+            sides.append(-held)
+        for p, (a, b, _) in enumerate(problem.switches):
+            for sign in (1.0, -1.0):
+                rows.append(self._row((a, -sign), (b, sign), (d + p, 1.0)))
+                sides.append(0.0)
+        self._rows = np.array(rows).reshape(len(rows), self._cost.size)
+        self._sides = np.array(sides)
+        self._of_value = np.full(len(rows), -1)  # which value a row is below
+        self._high[self._softly] = 1.0 + (problem.pool @ problem.high).max(initial=0.0)
+        self._model = self._built()
+        self.add(most.cuts)
+
+    def _row(self, *entries: tuple[slice | int, Floats | float]) -> Floats:
+        row = np.zeros(self._cost.size)
+        for where, value in entries:
+            row[where] = value
+        return row
+
+    def _built(self) -> QuietHighs:
+        model = QuietHighs()
+        for name, value in (("threads", 1), ("primal_feasibility_tolerance", 1e-9),
+                            ("dual_feasibility_tolerance", 1e-9)):  # fmt: skip
+            model.setOptionValue(name, value)
+        columns = self._cost.size
+        model.addVars(columns, self._low, self._high)
+        for side, row in zip(self._sides, self._rows, strict=True):
+            _add_row(model, side, row)
+        return model
+
+    def add(self, cuts: Sequence[Cut]) -> None:
+        """Planes; those that are there already change nothing."""
+        rows, sides, of = [], [], []
+        d = self._d
+        for cut in cuts:
+            if cut.value < 0:
+                size = max(float(cut.slope.max(initial=0.0)), 1e-300)
+                row = self._row((slice(0, d), cut.slope / size), (self._softly, 1.0))
+                side = cut.constant / size
+                side -= 8 * _EPSILON * (abs(side) + float(np.abs(row[:d]) @ self._high[:d]))
+            else:
+                at, slope = self._values.start + cut.value, cut.slope / self._unit
+                side = cut.constant / self._unit
+                row = self._row((slice(0, d), slope), (at, 1.0))
+                most = side - math.fsum((slope * self._problem.low).tolist())
+                least = side - math.fsum((slope * self._problem.high).tolist())
+                first = not (self._of_value == cut.value).any() and cut.value not in of
+                # A value lies above every plane, and is the largest of them.
+                self._low[at] = least if first else max(self._low[at], least)
+                self._high[at] = most if first else max(self._high[at], most)
+            rows.append(row)
+            sides.append(side)
+            of.append(cut.value)
+        if not rows:
+            return
+        self._rows = np.concatenate([self._rows, np.array(rows)])
+        self._sides = np.concatenate([self._sides, sides])
+        self._of_value = np.concatenate([self._of_value, of])
+        for side, row in zip(sides, rows, strict=True):
+            _add_row(self._model, side, row)
+
+    def paid(self, counts: Floats) -> float:
+        """What counts cost without routing, whole or not: opening by the share of the most."""
+        problem = self._problem
+        apart = [cost * abs(counts[a] - counts[b]) for a, b, cost in problem.switches]
+        cost, always = self._costs(problem.low, problem.high)
+        return (always + float(cost[: self._d] @ counts)) * self._unit + math.fsum(apart)
+
+    def _costs(self, low: Ints, high: Ints) -> tuple[Floats, float]:
+        """Costs in a box, and what is paid whatever is chosen: what opening comes to."""
+        opening, d = self._problem.opening / self._unit, self._d
+        cost = self._cost.copy()
+        shared = (low == 0) & (high > 0)
+        cost[:d] += np.where(shared, opening / np.maximum(high, 1), 0.0) * (1 - 4 * _EPSILON)
+        return cost, float(opening[low > 0].sum()) * (1 - 8 * _EPSILON)
+
+    def relaxed(self, low: Ints, high: Ints) -> _Relaxed | None:
+        """The linear program in a box, with a bound that rounding has no part in."""
+        lows, highs = self._box(low, high)
+        cost, paid = self._costs(low, high)
+        columns = np.arange(cost.size, dtype=np.int32)
+        self._model.changeColsBounds(cost.size, columns, lows, highs)
+        self._model.changeColsCost(cost.size, columns, cost)
+        self._model.run()
+        if self._model.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+            return None
+        solution = self._model.getSolution()
+        values = np.asarray(solution.col_value)
+        weights = np.maximum(np.asarray(solution.row_dual), 0.0)
+        bound = safe_bound(cost, self._rows, self._sides, weights, lows, highs)
+        bound = paid + bound - 4 * _EPSILON * (paid + abs(bound))
+        counts = np.clip(values[: self._d], low, high)
+        return _Relaxed(counts, (paid + float(cost @ values)) * self._unit, bound * self._unit)
+
+    def whole(self, seconds: float, gap: float) -> tuple[Ints, float] | None:
+        """Whole counts that are best on the planes, and HiGHS's bound."""
+        problem, d = self._problem, self._d
+        lows, highs = self._box(problem.low, problem.high)
+        # Opening costs by a switch of their own, columns after all others.
+        opened = np.flatnonzero((problem.opening > 0) & (problem.low == 0) & (problem.high > 0))
+        model = QuietHighs()
+        model.setOptionValue("threads", 1)
+        model.setOptionValue("mip_rel_gap", gap)
+        model.setOptionValue("time_limit", max(0.05, min(seconds, 30.0)))
+        columns, extra = self._cost.size, opened.size
+        model.addVars(
+            columns + extra, np.concatenate([lows, np.zeros(extra)]),
+            np.concatenate([highs, np.ones(extra)]),
+        )  # fmt: skip
+        cost = np.concatenate([self._cost, problem.opening[opened] / self._unit])
+        model.changeColsCost(columns + extra, np.arange(columns + extra, dtype=np.int32), cost)
+        whole = np.concatenate([np.arange(d), columns + np.arange(extra)]).astype(np.int32)
+        model.changeColsIntegrality(
+            whole.size, whole, np.array([highspy.HighsVarType.kInteger] * whole.size)
+        )
+        for side, row in zip(self._sides, self._rows, strict=True):
+            _add_row(model, side, row)
+        for k, j in enumerate(opened.tolist()):
+            row = np.zeros(columns + extra)
+            row[columns + k], row[j] = problem.high[j], -1.0
+            _add_row(model, 0.0, row)
+        model.run()
+        solution = model.getSolution()
+        if not solution.value_valid:
+            return None
+        counts = np.rint(np.asarray(solution.col_value)[:d]).astype(np.int64)
+        paid = float(problem.opening[problem.low > 0].sum())
+        bound = float(model.getInfo().mip_dual_bound) * self._unit + paid
+        return np.clip(counts, problem.low, problem.high), bound
+
+    def _box(self, low: Ints, high: Ints) -> tuple[Floats, Floats]:
+        lows, highs = self._low.copy(), self._high.copy()
+        lows[: self._d], highs[: self._d] = low, high
+        lows[self._values] -= 1e-9 * _SCALE  # more than the rounding of a plane's ends
+        highs[self._values] += 1e-9 * _SCALE
+        return lows, highs
+
+
+def _add_row(model: QuietHighs, side: float, row: Floats) -> None:
+    where = np.flatnonzero(row).astype(np.int32)
+    model.addRow(side, _INFINITY, where.size, where, row[where])
+
+
+def safe_bound(
+    cost: Floats, rows: Floats, sides: Floats, weights: Floats, low: Floats, high: Floats
+) -> float:
+    r"""A number never above the least of ``cost . x`` over ``rows x >= sides`` in a box.
+
+    For any weights ``w >= 0`` of the rows that is
+    :math:`w^T b + \sum_j \min(r_j low_j, r_j high_j)` with :math:`r = c - A^T w`; what the
+    arithmetic here may have lost is taken off, by the bounds of `rigour.cheapest_total`.
+
+    Parameters
+    ----------
+    cost, low, high
+        ``(c,)``; all finite.
+    rows, sides, weights
+        ``(r, c)``, ``(r,)`` and ``(r,)``; the weights any numbers of at least 0.
+    """
+    used: Bools = weights > 0
+    rows, sides, weights = rows[used], sides[used], weights[used]
+    charged = weights @ rows
+    reduced = cost - charged
+    terms = rows.shape[0] + 2
+    slip = 2 * terms * _EPSILON * (np.abs(cost) + weights @ np.abs(rows)) + 1e-300
+    least = np.where(reduced >= 0, reduced * low, reduced * high)
+    parts = np.concatenate([weights * sides, least])
+    lost = slip @ np.maximum(np.abs(low), np.abs(high)) + 4 * _EPSILON * np.abs(parts).sum()
+    return math.fsum(parts.tolist()) - float(lost) * (1 + 2 * (cost.size + 2) * _EPSILON)
