@@ -19,12 +19,15 @@ from dualroute.outcomes import Outcomes
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import Plan
-from dualroute.solver import Clock, Progress, Solution, SolveOptions, Solver, for_many
+from dualroute.solver import Clock, Progress, Solution, SolveOptions, Solver, for_bounds, for_many
 from dualroute.units import Answer, Cut, UnitPlan, UnitProblem, solve_units
 
 GAP = 1e-3  # relative, unless asked otherwise
 _FINER, _ROUGHLY = 0.1, 0.3  # of it: how far routings on whole counts, and on others, may be
 _SAFE = 1e-12
+_PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
+_REMEMBERED = 16  # routings of a room
+_AT_ONCE = 4  # routings of one answer, where there are threads: the first that fails ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +507,7 @@ class _Asked:
                 continue
             mine = plan.counts[: len(group) * len(self.replicas)]
             counts[list(group)] = mine.reshape(len(group), -1)
-            plans |= routings.held
+            plans |= routings.plans(plan.counts)
         if counts is not None:
             counts = np.broadcast_to(counts, (len(self.periods), len(self.replicas))).copy()
         paid = (
@@ -595,7 +598,7 @@ class _Room:
         self, prices: Floats, solver: Solver, options: SolveOptions
     ) -> tuple[Solution, Floats]:
         """Prices of all limits where replicas are paid by use, ``(R,)`` each, and counts used."""
-        problem, families = self.problem, self.families
+        problem = self.problem
         charges = np.zeros(problem.n_rows)
         charges[self.at] = prices / (self.each * self.share)
         objective = problem.objective.astype(np.float64)
@@ -603,7 +606,7 @@ class _Room:
         for rows, price in zip(problem.rows, split, strict=True):
             if price.any():
                 objective += rows.charge(price)
-        own = problem.rows[: len(problem.rows) - families]
+        own = problem.rows[: len(problem.rows) - self.families]
         paid = RoutingProblem(objective, own, problem.models, tolerance=problem.tolerance)
         solution = solver.solve(paid, options)
         if solution.assignment is None or solution.prices is None:
@@ -612,11 +615,19 @@ class _Room:
         whole = Prices(solution.prices.values + split[len(own) :])
         return replace(solution, prices=whole), used
 
-    def at_counts(self, counts: Floats) -> RoutingProblem:
-        """The routing problem with the capacities of these counts, ``(R,)``."""
+    def at_counts(self, counts: Floats | Ints, *, widened: bool = True) -> RoutingProblem:
+        """The routing problem with the capacities of these counts, ``(R,)``.
+
+        Widened by the feasibility tolerance once and for all, so that solvers need not try
+        twice where the limits as stated just cannot be kept.
+        """
         limit = self.problem.limit
         limit[self.at] = self.each * counts
-        return self.problem.with_limit(limit)
+        stated = self.problem.with_limit(limit)
+        if not widened:
+            return stated
+        wide = stated.with_limit(limit + 0.999 * stated.tolerance * np.abs(limit))
+        return replace(wide, tolerance=0.0)
 
 
 @dataclass(slots=True, eq=False)
@@ -631,28 +642,54 @@ class _Routings:
     options: SolveOptions
     clock: Clock
     pool: ThreadPoolExecutor | None
-    held: dict[tuple[str, str], Plan] = field(default_factory=dict)
+    solutions: list[Solution] = field(default_factory=list)
     _best: float = math.inf
+    _order: list[int] = field(default_factory=list)
+    _memory: list["_Memory"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Where there are many queries, counts are most often too few."""
+        sizes = [room.problem.n_queries * room.traffic.weight for room in self.rooms]
+        self._order = np.argsort(sizes, kind="stable")[::-1].tolist()
+        self._memory = [_Memory() for _ in self.rooms]
 
     def answer(self, counts: Floats) -> Answer:
         size = self.rooms[0].at.size
         by_slot = counts[: len(self.slots) * size].reshape(-1, size)
-        tasks = [(k, room, by_slot[self.slots.index(room.slot)]) for k, room in
-                 enumerate(self.rooms)]  # fmt: skip
-        run = map if self.pool is None else self.pool.map
-        routed = list(run(lambda task: self._routed(*task), tasks))
-        upper = np.array([one.upper for one in routed])
-        lower = np.array([one.lower for one in routed])
+        routed: dict[int, _Routed] = {}
+        step = 1 if self.pool is None else _AT_ONCE
+        for start in range(0, len(self._order), step):
+            some = self._order[start : start + step]
+            tasks = [(k, self.rooms[k], by_slot[self.slots.index(self.rooms[k].slot)])
+                     for k in some]  # fmt: skip
+            run = map if self.pool is None else self.pool.map
+            routed |= zip(some, run(lambda task: self._routed(*task), tasks), strict=True)
+            unserved = [k for k in some if routed[k].lower == math.inf]
+            if unserved:  # the others do not matter, and these are asked first from now on
+                self._order = unserved + [k for k in self._order if k not in unserved]
+                break
+        size = len(self.rooms)
+        upper, lower = np.full(size, math.inf), np.full(size, -math.inf)
+        for k, one in routed.items():
+            upper[k], lower[k] = one.upper, one.lower
         whole = counts.astype(np.int64)
         if (whole == counts).all() and self.problem.fits(whole):
             value = self.problem.fixed_cost(whole) + math.fsum(upper.tolist())
             if value < self._best:
                 self._best = value
-                self.held = {
-                    (room.traffic.scenario, room.traffic.period): one.plan
-                    for room, one in zip(self.rooms, routed, strict=True)
-                }
-        return Answer(upper, lower, tuple(one.cut for one in routed if one.cut is not None))
+                self.solutions = [routed[k].solution for k in range(size)]
+        cuts = [one.cut for one in routed.values() if one.cut is not None]
+        return Answer(upper, lower, tuple(cuts))
+
+    def plans(self, counts: Ints) -> dict[tuple[str, str], Plan]:
+        """The routings of the best counts found, certified under the limits as stated."""
+        held = {}
+        for room, solution in zip(self.rooms, self.solutions, strict=True):
+            problem = room.at_counts(counts[self._mine(room)], widened=False)
+            certificate = certify(problem, solution)
+            plan = Plan(room.traffic.outcomes, problem, solution, certificate, solution.solver)
+            held[room.traffic.scenario, room.traffic.period] = plan
+        return held
 
     def as_rented(self) -> tuple[tuple[Cut, ...], Floats]:
         """Planes and counts from routings that pay for what they use of every replica.
@@ -663,21 +700,25 @@ class _Routings:
         counts = np.zeros(self.problem.cost.size)
         counts[len(self.slots) * prices.size :] = self.problem.low[len(self.slots) * prices.size :]
         run = map if self.pool is None else self.pool.map
-        rented = list(run(lambda room: room.as_rented(prices, self.solver, self._options(_ROUGHLY)),
-                          self.rooms))  # fmt: skip
+        options = self._options(_ROUGHLY)
+        rented = list(run(lambda room: room.as_rented(prices, self.solver, options), self.rooms))
         cuts = []
         for number, (room, (solution, used)) in enumerate(zip(self.rooms, rented, strict=True)):
             mine = self._mine(room)
             counts[mine] = np.maximum(counts[mine], used)
             cut = self._plane(number, room, room.problem, solution)
-            cuts += [] if cut is None else [cut]
+            if cut is not None and solution.prices is not None:
+                cuts.append(cut)
+                self._memory[number].planes.append((cut, solution.prices))
         return tuple(cuts), counts
 
     def _options(self, part: float) -> SolveOptions:
+        pairs = max(room.problem.objective.size for room in self.rooms)
+        patience = _PATIENCE + _PATIENCE_PER_PAIR * pairs
         return replace(
             self.options,
             mip_rel_gap=part * self.options.mip_rel_gap,
-            time_limit=max(self.clock.left, 0.1),
+            time_limit=max(min(self.clock.left, patience), 0.1),
             threads=1 if self.pool is not None else self.options.threads,
             progress=None,
             start=None,
@@ -692,15 +733,48 @@ class _Routings:
     def _routed(self, number: int, room: _Room, counts: Floats) -> "_Routed":
         problem = room.at_counts(counts)
         whole = bool((counts == np.rint(counts)).all())
-        solution = self.solver.solve(problem, self._options(_FINER if whole else _ROUGHLY))
+        part = _FINER if whole else _ROUGHLY
+        recalled = self._recalled(number, room, problem, counts, part * self.options.mip_rel_gap)
+        if recalled is not None:
+            return recalled
+        solver = self.solver if whole else for_bounds(self.solver)
+        solution = solver.solve(problem, self._options(part))
         certificate = certify(problem, solution)
         lower = certificate.bound * room.share
+        upper = (certificate.objective if whole else certificate.bound) * room.share
+        cut = self._cut(number, room, problem, solution, certificate)
+        if certificate.feasible:
+            use = np.concatenate([np.empty(0), *certificate.use])[room.at]
+            self._memory[number].routings.append(_Known(upper, use, solution))
+            self._memory[number].routings.sort(key=lambda known: known.upper)
+            del self._memory[number].routings[_REMEMBERED:]
+        if cut is not None and cut.value >= 0 and solution.prices is not None:
+            self._memory[number].planes.append((cut, solution.prices))
         return _Routed(
-            plan=Plan(room.traffic.outcomes, problem, solution, certificate, solution.solver),
-            upper=certificate.objective * room.share,
+            solution=solution,
+            upper=upper,
             lower=lower - _SAFE * abs(lower) if math.isfinite(lower) else lower,
-            cut=self._cut(number, room, problem, solution, certificate),
+            cut=cut,
         )
+
+    def _recalled(
+        self, number: int, room: _Room, problem: RoutingProblem, counts: Floats, gap: float
+    ) -> "_Routed | None":
+        """A routing that is known, fits these counts, and is near enough to a known plane."""
+        memory = self._memory[number]
+        limit = problem.limit[room.at]
+        fitting = (one for one in memory.routings if (one.use <= limit).all())
+        best = next(fitting, None)
+        if best is None or not memory.planes:
+            return None
+        mine = self._mine(room)
+        bounds = [cut.constant - float(cut.slope[mine] @ counts) for cut, _ in memory.planes]
+        lower, nearest = max(bounds), int(np.argmax(bounds))
+        lower -= _SAFE * (abs(lower) + abs(memory.planes[nearest][0].constant))
+        if best.upper - lower > gap * abs(best.upper):
+            return None
+        solution = replace(best.solution, prices=memory.planes[nearest][1], proof=None)
+        return _Routed(solution, best.upper, lower, None)
 
     def _cut(
         self,
@@ -717,9 +791,9 @@ class _Routings:
             slope = np.zeros(self.problem.cost.size)
             others = room.others
             ray = solution.ray.vector
-            ceiling = problem.limit + problem.tolerance * np.abs(problem.limit)
-            slope[self._mine(room)] = ray[room.at] * room.each * (1 + problem.tolerance + _SAFE)
-            held = ray[others] * ceiling[others]
+            wider = 1 + room.problem.tolerance + _SAFE
+            slope[self._mine(room)] = ray[room.at] * room.each * wider
+            held = ray[others] * problem.limit[others]
             needed = certificate.needed - math.fsum(held.tolist())
             needed -= _SAFE * (abs(certificate.needed) + float(np.abs(held).sum()))
             return Cut(-1, needed, slope)
@@ -741,13 +815,31 @@ class _Routings:
                                    strict=True)),
             Fraction(0),
         )  # fmt: skip
-        slope[self._mine(room)] = prices[room.at] * room.each * room.share * (1 + _SAFE)
+        wider = 1 + room.problem.tolerance + _SAFE
+        slope[self._mine(room)] = prices[room.at] * room.each * room.share * wider
         return Cut(number, rounded_down((total - charged) * Fraction(room.share)), slope)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """A routing of a room: its value, and what it uses of every model's capacity."""
+
+    upper: float
+    use: Floats
+    solution: Solution
+
+
+@dataclass(slots=True, eq=False)
+class _Memory:
+    """What is known of one room: routings, cheapest first, and planes with their prices."""
+
+    routings: list[_Known] = field(default_factory=list)
+    planes: list[tuple[Cut, Prices]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Routed:
-    plan: Plan
+    solution: Solution
     upper: float
     lower: float
     cut: Cut | None

@@ -202,6 +202,13 @@ def for_many(solver: Solver) -> Solver:
     return solver
 
 
+def for_bounds(solver: Solver) -> Solver:
+    """The solver, set up to end at the optimum of the relaxation, where it can."""
+    if getattr(solver, "relax", True) is False:
+        return replace(solver, relax=True)  # type: ignore[type-var]
+    return solver
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Time since a solve started, and what is left of its limit."""

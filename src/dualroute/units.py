@@ -36,7 +36,7 @@ _EPSILON = 2.0**-52
 _SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
 _ROUNDS = 60  # of fractional counts, before whole ones are asked for
 _PROPOSALS = 200  # of whole counts, before the tree
-_NEAR = 0.1  # of the gap asked: fractional counts are as good as they need to be
+_NEAR = 0.3  # of the gap asked: fractional counts are as good as they need to be
 _WHOLE = 1e-6
 _STABLE = 0.6  # of the way from the best counts so far to those proposed
 _INFINITY = highspy.kHighsInf
@@ -110,8 +110,10 @@ class Answer:
     Attributes
     ----------
     upper, lower
-        Of every routing problem, ``(u,)``: the value of a routing, infinite without one, and a
-        proved bound at these counts, infinite where it is proved that there is none.
+        Of every routing problem, ``(u,)``: the value of a routing (on fractional counts: of its
+        relaxation), infinite without one, and a
+        proved bound at these counts, infinite where it is proved that there is none. Where one
+        is, others may be left unsolved, as infinite and minus infinite.
     cuts
         Planes that hold for all counts.
     """
@@ -252,24 +254,30 @@ class _Search:
 
     def _relax(self) -> None:
         """The linear relaxation, by cuts at fractional counts."""
-        problem, center, best = self.problem, self.center, math.inf
+        problem, center, best, step = self.problem, self.center, math.inf, _STABLE
+        asked = center
         for _ in range(_ROUNDS):
-            if self.clock.expired:
-                return
-            solved = self._master.relaxed(problem.low, problem.high)
-            if solved is None:
-                return
-            self.bound = max(self.bound, solved.bound)
-            self.tell("relaxation", self.objective, self.bound)
-            # In between, cuts are deeper where the planes so far say little.
-            asked = center + _STABLE * (solved.counts - center)
+            known = asked.tobytes() in self.answers
             answer = self._ask(asked)
             self._master.add(answer.cuts)
             value = self._master.paid(asked) + math.fsum(answer.upper.tolist())
+            if value < self.bound:  # a relaxation that was not solved
+                value = math.inf
             if math.isfinite(value):
+                step = _STABLE if asked is center else min(_STABLE, 1.5 * step)
                 center, best = asked, min(best, value)
-            if best - solved.value <= max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best):
+            elif asked is not center:  # back to where all are served
+                step *= 0.5
+            solved = self._master.relaxed(problem.low, problem.high)
+            if solved is None or self.clock.expired:
                 return
+            self.bound = max(self.bound, solved.bound)
+            self.tell("relaxation", self.objective, self.bound)
+            near = max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best)
+            if known or (math.isfinite(best) and best - solved.value <= near):
+                return
+            # In between, cuts are deeper where the planes so far say little.
+            asked = center + step * (solved.counts - center)
 
     def _propose(self) -> None:
         """Whole counts that look best to the planes so far, until they prove to be."""
@@ -320,10 +328,10 @@ class _Search:
             answer = self._ask(low.astype(np.float64))
             self._master.add(answer.cuts)
             self._offer(low, answer)
+            if (answer.lower == math.inf).any():
+                return math.inf, []
             exact = self.problem.fixed_cost(low) + math.fsum(answer.lower.tolist())
-            if math.isfinite(exact):
-                exact -= 8 * _EPSILON * abs(exact)
-            return max(known, exact), []
+            return max(known, exact - 8 * _EPSILON * abs(exact)), []
         solved = self._master.relaxed(low, high)
         bound = known if solved is None else max(known, solved.bound)
         if self.objective - bound <= self._tolerance or (
@@ -395,7 +403,8 @@ class _Master:
             [problem.high, [max(problem.high[a], problem.high[b]) for a, b, _ in problem.switches],
              np.zeros(u), [np.inf]]
         ).astype(np.float64)  # fmt: skip
-        spread = problem.fixed_cost(problem.high) + np.abs(most.upper).sum()
+        known = np.where(np.isfinite(most.upper), most.upper, most.lower)
+        spread = problem.fixed_cost(problem.high) + np.abs(known[np.isfinite(known)]).sum()
         # A power of two, so that nothing is rounded; HiGHS's tolerances are absolute.
         self._unit = 2.0 ** round(math.log2(max(spread, 1e-290) / _SCALE))
         switching = np.array([cost for *_, cost in problem.switches]).reshape(s)

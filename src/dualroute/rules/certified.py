@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dualroute import registry
 from dualroute.arrays import Ints
-from dualroute.formulation import Budget, Capacity
+from dualroute.formulation import Budget, Capacity, Limit, Restriction
 from dualroute.outcomes import Outcomes
 from dualroute.routing import solve
 from dualroute.rule import Scene, whole
-from dualroute.solver import SolveOptions
+from dualroute.solver import SolveOptions, for_many
 
 _MARGIN = 1e-9
 
@@ -43,19 +44,19 @@ def optima(scene: Scene, outcomes: Outcomes, steps: int, gap: float, seconds: fl
     room = np.floor(np.minimum(scene.capacity, scene.n)).tolist()
     capacities = Capacity(dict(zip(outcomes.models, room, strict=True)))
     limits = [capacities] if scene.crowded else []
+    solver = for_many(registry.create("solvers", "lagrangian"))
     options = SolveOptions(mip_rel_gap=gap, time_limit=seconds, seed=scene.seed)
     ends = (
-        solve(outcomes, minimize="cost", limits=limits, options=options),
-        solve(outcomes, maximize="quality", limits=limits, options=options),
+        solve(outcomes, minimize="cost", limits=limits, solver=solver, options=options),
+        solve(outcomes, maximize="quality", limits=limits, solver=solver, options=options),
     )
     cost, lines = whole(outcomes, "cost"), np.arange(scene.n)
     found = [end.assignment for end in ends if end.assignment is not None]
     spent = [float(cost[lines, one].sum()) for one in found]
     routed = [ends[0].assignment]
     for budget in _budgets(spent[0], spent[-1], steps):
-        plan = solve(
-            outcomes, maximize="quality", limits=[Budget(budget), *limits], options=options
-        )
+        asked: list[Limit | Restriction] = [Budget(budget), *limits]
+        plan = solve(outcomes, maximize="quality", limits=asked, solver=solver, options=options)
         if plan.certificate.feasible:
             routed.append(plan.assignment)
     return [one for one in (*routed, ends[1].assignment) if one is not None]

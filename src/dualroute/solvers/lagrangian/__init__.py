@@ -58,6 +58,9 @@ class Lagrangian:
     compiled
         Whether passes over the table are compiled; None for where one solve repays loading
         numba. (Sums differ by rounding, some 1e-16.)
+    relax
+        Whether to end at the optimum of the linear relaxation: prices, a bound or a ray, and no
+        routing.
     """
 
     warm_up_queries: ClassVar[int] = 15_000  # a table of so many has all passes compiled
@@ -65,6 +68,7 @@ class Lagrangian:
     core_pairs: int = 50_000
     core_time_limit: float = 30.0
     compiled: bool | None = None
+    relax: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -83,6 +87,9 @@ class Lagrangian:
         steps = find_steps(problem, 1 if long else math.inf)
         held = _held(problem, steps, options, Clock(options.time_limit))
         try:
+            if self.relax:
+                relaxed = _relaxed(held, self.compiled)
+                return held.solution(Termination.COMPLETED if relaxed else Termination.INFEASIBLE)
             place = _approach(held, self.compiled)
             if long and place is not None and not held.closed and not held.clock.expired:
                 closer = _on_lattices(held)
@@ -141,6 +148,15 @@ def _on_lattices(held: Held) -> Held | None:
     closer.incumbent, closer.objective = held.incumbent, held.objective
     closer.passes, closer.phases = held.passes, held.phases
     return closer
+
+
+def _relaxed(held: Held, compiled: bool | None) -> bool:
+    """From nothing to the relaxation's optimum; whether it has one."""
+    engine = LocalEngine(held.problem, held.options.threads, compiled)
+    place = _climb(held, whole_focus(engine, np.zeros(held.problem.n_rows)))
+    if held.problem.n_rows:
+        _polish(held, place)
+    return held.ray is None
 
 
 def _approach(held: Held, compiled: bool | None) -> Focus | None:
