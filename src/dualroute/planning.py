@@ -16,16 +16,27 @@ from dualroute.certificate import Certificate, certify
 from dualroute.errors import OptionError, TableError
 from dualroute.formulation import Capacity, Limit, Objective, Restriction, formulate
 from dualroute.outcomes import Outcomes
-from dualroute.problem import Prices, RoutingProblem
+from dualroute.problem import Prices, RoutingProblem, Rows
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import Plan
-from dualroute.solver import Clock, Progress, Solution, SolveOptions, Solver, for_bounds, for_many
+from dualroute.solver import (
+    Clock,
+    Progress,
+    Solution,
+    SolveOptions,
+    Solver,
+    Status,
+    Termination,
+    for_bounds,
+    for_many,
+)
 from dualroute.units import Answer, Cut, UnitPlan, UnitProblem, solve_units
 
 GAP = 1e-3  # relative, unless asked otherwise
 _FINER, _ROUGHLY = 0.1, 0.3  # of it: how far routings on whole counts, and on others, may be
 _SAFE = 1e-12
 _PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
+_NEAR_FLOOR = 0.03  # of a floor: counts that might be too few for it
 _REMEMBERED = 16  # routings of a room
 _AT_ONCE = 4  # routings of one answer, where there are threads: the first that fails ends it
 
@@ -587,6 +598,21 @@ class _Room:
             families=len(columns),
         )
 
+    def floors(self) -> list[Rows]:
+        """Limits from below that all queries share."""
+        own = self.problem.rows[: len(self.problem.rows) - self.families]
+        return [rows for rows in own if rows.at_least and rows.n_pools == 1]
+
+    def most_of(self, family: Rows, counts: Floats) -> RoutingProblem:
+        """The most of a floor's column that these counts allow, other limits aside."""
+        problem = self.at_counts(counts)
+        shape = problem.objective.shape
+        usage = np.broadcast_to(family.signed(family.usage), shape)
+        if not np.isfinite(problem.objective.max()):
+            usage = np.where(np.isfinite(problem.objective), usage, np.inf)
+        rows = problem.rows[len(problem.rows) - self.families :]
+        return RoutingProblem(usage, rows, problem.models, tolerance=0.0)
+
     @property
     def others(self) -> Bools:
         """Which limits no replica enters, ``(K,)``."""
@@ -714,7 +740,7 @@ class _Routings:
 
     def _options(self, part: float) -> SolveOptions:
         pairs = max(room.problem.objective.size for room in self.rooms)
-        patience = _PATIENCE + _PATIENCE_PER_PAIR * pairs
+        patience = (_PATIENCE if part == _FINER else _PATIENCE / 6) + _PATIENCE_PER_PAIR * pairs
         return replace(
             self.options,
             mip_rel_gap=part * self.options.mip_rel_gap,
@@ -737,6 +763,10 @@ class _Routings:
         recalled = self._recalled(number, room, problem, counts, part * self.options.mip_rel_gap)
         if recalled is not None:
             return recalled
+        short = self._short(number, room, counts)
+        if short is not None:
+            return _Routed(Solution(Status.INFEASIBLE, Termination.INFEASIBLE), math.inf, math.inf,
+                           short)  # fmt: skip
         solver = self.solver if whole else for_bounds(self.solver)
         solution = solver.solve(problem, self._options(part))
         certificate = certify(problem, solution)
@@ -756,6 +786,38 @@ class _Routings:
             lower=lower - _SAFE * abs(lower) if math.isfinite(lower) else lower,
             cut=cut,
         )
+
+    def _short(self, number: int, room: _Room, counts: Floats) -> Cut | None:
+        """Why these counts are too few to reach a floor, if they are: most of it is little work.
+
+        That no routing exists is long to prove by prices that grow without end; how high a floor
+        the capacities allow by themselves is a routing problem like others.
+        """
+        mine, planes = self._mine(room), self._memory[number].floors
+        least = min((float(c.slope[mine] @ counts) - c.constant for c in planes), default=math.inf)
+        if planes and least < 0:
+            return min(planes, key=lambda c: float(c.slope[mine] @ counts) - c.constant)
+        for family in room.floors():
+            size = abs(float(family.limit[0])) * room.share
+            if planes and least > _NEAR_FLOOR * size:
+                continue
+            problem = room.most_of(family, counts)
+            solution = for_bounds(self.solver).solve(problem, self._options(_ROUGHLY))
+            total = None if solution.prices is None else cheapest_total(problem, solution.prices)
+            if solution.prices is None or total is None:
+                continue
+            slope = np.zeros(self.problem.cost.size)
+            wider = 1 + room.problem.tolerance + _SAFE
+            weight = solution.prices.vector[room.at - (room.problem.n_rows - problem.n_rows)]
+            slope[mine] = weight * room.each * room.share * wider
+            limit = float(family.limit[0])
+            limit += room.problem.tolerance * abs(limit)
+            needed = (total - Fraction(limit)) * Fraction(room.share)
+            cut = Cut(-1, rounded_down(needed), slope)
+            planes.append(cut)
+            if float(slope[mine] @ counts) < cut.constant:
+                return cut
+        return None
 
     def _recalled(
         self, number: int, room: _Room, problem: RoutingProblem, counts: Floats, gap: float
@@ -831,10 +893,15 @@ class _Known:
 
 @dataclass(slots=True, eq=False)
 class _Memory:
-    """What is known of one room: routings, cheapest first, and planes with their prices."""
+    """What is known of one room.
+
+    Routings, cheapest first; planes below its value, with their prices; and planes that tell
+    which counts are too few for a floor.
+    """
 
     routings: list[_Known] = field(default_factory=list)
     planes: list[tuple[Cut, Prices]] = field(default_factory=list)
+    floors: list[Cut] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,6 +35,7 @@ from dualroute.solver import Clock
 _EPSILON = 2.0**-52
 _SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
 _ROUNDS = 60  # of fractional counts, before whole ones are asked for
+_FAILURES = 5  # of these in succession, near counts that serve all
 _PROPOSALS = 200  # of whole counts, before the tree
 _NEAR = 0.3  # of the gap asked: fractional counts are as good as they need to be
 _WHOLE = 1e-6
@@ -255,7 +256,7 @@ class _Search:
     def _relax(self) -> None:
         """The linear relaxation, by cuts at fractional counts."""
         problem, center, best, step = self.problem, self.center, math.inf, _STABLE
-        asked = center
+        asked, failed = center, 0
         for _ in range(_ROUNDS):
             known = asked.tobytes() in self.answers
             answer = self._ask(asked)
@@ -265,16 +266,16 @@ class _Search:
                 value = math.inf
             if math.isfinite(value):
                 step = _STABLE if asked is center else min(_STABLE, 1.5 * step)
-                center, best = asked, min(best, value)
-            elif asked is not center:  # back to where all are served
-                step *= 0.5
+                center, best, failed = asked, min(best, value), 0
+            else:  # back to where all are served
+                step, failed = 0.5 * step, failed + 1
             solved = self._master.relaxed(problem.low, problem.high)
             if solved is None or self.clock.expired:
                 return
             self.bound = max(self.bound, solved.bound)
             self.tell("relaxation", self.objective, self.bound)
             near = max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best)
-            if known or (math.isfinite(best) and best - solved.value <= near):
+            if known or failed > _FAILURES or (math.isfinite(best) and best - solved.value <= near):
                 return
             # In between, cuts are deeper where the planes so far say little.
             asked = center + step * (solved.counts - center)
