@@ -6,8 +6,10 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from dualroute import Capacity, Outcomes, QualityFloor, SolveOptions
+from dualroute.cli import main
 from dualroute.errors import OptionError, TableError
 from dualroute.planning import Replicas, Traffic, plan_replicas, traffic_by
+from dualroute.planreport import plot_replicas
 
 EXACT = SolveOptions(mip_rel_gap=0.0, time_limit=60.0)
 FLOOR = 0.55
@@ -168,7 +170,7 @@ def test_switching_keeps_a_replica_through_a_quiet_hour():
 
 def test_opening_decides_against_a_second_model():
     # Both models do the same; one replica each would be cheapest if opening m1 cost nothing.
-    both = dict(cost=(1.0, 1.0), quality=(1.0, 1.0))
+    both = {"cost": (1.0, 1.0), "quality": (1.0, 1.0)}
     replicas = [
         Replicas("m0", size=5, price=3.0, most=4),
         Replicas("m1", size=5, price=1.0, most=1, opening=2.5),
@@ -272,3 +274,65 @@ def test_other_models_keep_the_limits_given():
                          options=EXACT)  # fmt: skip
     assert plan.counts.tolist() == [[2]]
     assert plan.objective == pytest.approx(4 + 24 + 4)
+
+
+@pytest.fixture
+def log(tmp_path):
+    lines = ["query_id,model,cost,quality,hour"]
+    for i in range(10):
+        lines += [f"q{i},m0,1,0.5,{i // 5}", f"q{i},m1,4,1,{i // 5}"]
+    (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "pool.toml").write_text(
+        '[[replicas]]\nmodel = "m1"\nsize = 3\nprice = 2.0\nmost = 5\n'
+    )
+    return tmp_path
+
+
+def test_plan_on_the_command_line(log, capsys, monkeypatch):
+    # Five queries an hour and a floor of 0.75: three on large, one replica an hour.
+    words = ("plan", log / "log.csv", "--replicas", log / "pool.toml", "--period", "hour",
+             "--quality-floor", "0.75")  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["dualroute", *map(str, words)])
+    status, out, _ = cli(capsys)
+    assert status == 0
+    assert "Replicas" in out
+    assert "proved" in out
+    monkeypatch.setattr("sys.argv", ["dualroute", *map(str, words), "--json", "-"])
+    status, out, _ = cli(capsys)
+    told = json.loads(out)
+    assert [one["counts"]["m1"] for one in told["periods"]] == [1, 1]
+    assert told["objective"] == pytest.approx(2 * 2 + 6 * 4 + 4 * 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gpus = 3\n", "no [[replicas]]"),
+        ('[[replicas]]\nmodel = "m1"\n', "no field 'size'"),
+        ('[[replicas]]\nmodel = "m1"\nsize = 0\nprice = 1\nmost = 1\n', "size is 0"),
+        ('[[replicas]]\nmodel = "m1"\nsize = 1\nprice = 1\nmost = 1\nspeed = 2\n', "'speed'"),
+        ('pool = 3\n[[replicas]]\nmodel = "m1"\nsize = 1\nprice = 1\nmost = 1\n', "'pool'"),
+        ("[[replicas]\n", "not valid TOML"),
+    ],
+)
+def test_files_that_cannot_be_used_are_one_line(log, capsys, monkeypatch, text, said):
+    (log / "pool.toml").write_text(text)
+    words = ("plan", log / "log.csv", "--replicas", log / "pool.toml")
+    monkeypatch.setattr("sys.argv", ["dualroute", *map(str, words)])
+    status, _, err = cli(capsys)
+    assert status == 2
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def cli(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_a_plot_is_drawn(tmp_path):
+    plan = plan_replicas([period("noon", 10)], [Replicas("m1", size=3, price=2.0, most=5)],
+                         limits=[QualityFloor(mean=0.75)], options=EXACT)  # fmt: skip
+    plot_replicas(plan, tmp_path / "plan.png")
+    assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")

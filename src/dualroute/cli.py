@@ -338,6 +338,81 @@ def route(
 
 
 @app.command()
+def plan(
+    table: TablePath,
+    replicas: Annotated[
+        str, typer.Option(metavar="FILE.toml", help="What one replica of each model takes.")
+    ],
+    period: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Divides queries into periods; one if not given."),
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Divides them into scenarios of demand.")
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(metavar="N", help="Queries that each row stands for.")
+    ] = 1.0,
+    minimize: Annotated[str, typer.Option(metavar="COLUMN", help="Priced as replicas.")] = "cost",
+    quality_floor: FloorMean = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    gap: Annotated[float, typer.Option(metavar="REL", help="Stop at this gap.")] = 1e-3,
+    time_limit: TimeLimit = _TIME_LIMIT,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Plan capacity: how many replicas of each model, by period, at least total cost."""
+    from dualroute.comparison import check_figure
+    from dualroute.planning import Traffic, plan_replicas, read_replicas, traffic_by
+    from dualroute.planreport import plot_replicas, replica_report
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    if plot is not None:
+        check_figure(plot)
+    least, _ = _objectives(minimize, None)
+    assert least is not None
+    asked = _limits(None, quality_floor, None, capacity, limits)
+    wanted = read_replicas(replicas)
+    if scenario is not None and period is None:
+        raise OptionError("--scenario needs --period: the column that divides a day")
+    progress = _Progress(maximize=False)
+    options = _options(gap, time_limit, seed, threads, progress)
+    also = [one.column for one in wanted.replicas if one.column is not None]
+    groups = [name for name in (period, scenario) if name is not None]
+    outcomes = _outcomes(table, (least, None), asked, cost, quality, query, model, groups, also)
+    with _about(table), progress:
+        if period is None:
+            traffic = [Traffic("all", outcomes, weight=weight)]
+        else:
+            traffic = traffic_by(outcomes, period, scenario, weight=weight)
+        found = plan_replicas(
+            traffic,
+            wanted.replicas,
+            minimize=least,
+            limits=asked,
+            gpus=wanted.gpus,
+            constant=wanted.constant,
+            probabilities=wanted.probabilities,
+            options=options,
+        )
+    if plot is not None:
+        plot_replicas(found, plot)
+    _emit(json, found.to_dict(), lambda: print_report(replica_report(found), width=_WIDE))
+    answered = found.counts is not None or found.infeasible
+    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+
+
+@app.command()
 def verify(
     table: TablePath,
     plan: Annotated[

@@ -2,10 +2,12 @@
 
 import math
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,6 +171,57 @@ def traffic_by(
                 )
             parts.append(Traffic(str(one), outcomes.take(rows), str(which), weight))
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFile:
+    """What a file of replicas asks for: the arguments of `plan_replicas` that go with them."""
+
+    replicas: tuple[Replicas, ...]
+    gpus: float | None = None
+    constant: bool = False
+    probabilities: Mapping[str, float] | None = None
+
+
+def read_replicas(path: str | Path) -> ReplicaFile:
+    """Replicas from a TOML file: one ``[[replicas]]`` table per model.
+
+    Beside these ``gpus``, ``constant`` and a table ``[probabilities]``, as in `plan_replicas`.
+
+    Raises
+    ------
+    TableError
+        Naming the file, and the entry and field that cannot be used.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror}); check the name") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: not valid TOML ({error}); mend the line") from None
+    entries = content.pop("replicas", None)
+    if not isinstance(entries, list) or not entries:
+        raise TableError(f"{path}: no [[replicas]]; write one such table per model")
+    known = [one.name for one in fields(Replicas)]
+    made = []
+    for k, entry in enumerate(entries, start=1):
+        strange = [name for name in entry if name not in known]
+        missing = [name for name in ("model", "size", "price", "most") if name not in entry]
+        if strange or missing:
+            found = f"unknown field {strange[0]!r}" if strange else f"no field {missing[0]!r}"
+            raise TableError(f"{path}, replicas {k}: {found}; the fields are {', '.join(known)}")
+        try:
+            made.append(Replicas(**entry))
+        except (OptionError, TypeError, ValueError) as error:
+            raise TableError(f"{path}, replicas {k}: {error}") from None
+    strange = [name for name in content if name not in ("gpus", "constant", "probabilities")]
+    if strange:
+        raise TableError(
+            f"{path}: unknown {strange[0]!r}; beside [[replicas]] there are gpus, constant and "
+            "[probabilities]"
+        )
+    return ReplicaFile(tuple(made), **content)
 
 
 def _in_order(labels: Any) -> list[Any]:
