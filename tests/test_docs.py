@@ -160,6 +160,7 @@ def test_command_lines_are_shown():
         "compare",
         "evaluate",
         "export",
+        "plan",
         "bench",
         "list",
     }
