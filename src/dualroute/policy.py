@@ -14,6 +14,7 @@ References
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -816,8 +817,7 @@ class Stream:
         self._weight = self._base + self._sum @ self._prices[self._pool]
 
     def _families(self, vector: Floats) -> list[Floats]:
-        starts = self._starts.tolist()
-        return [vector[a:b].copy() for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        return [vector[a:b].copy() for a, b in pairwise(self._starts.tolist())]
 
     def _model(self, name: str) -> int:
         if name not in self.policy.models:
