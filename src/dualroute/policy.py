@@ -121,7 +121,7 @@ class Policy:
     update
         ``"mirror"``: dual mirror descent [1]_ from the plan's prices with the Euclidean mirror
         map, the target of each query being what is left over what is still to come.
-        ``"queue"``: virtual queues [2]_ from zero, with the same target throughout.
+        ``"queue"``: virtual queues [2]_, empty at first, with the same target throughout.
         ``"fixed"``: the prices stay.
     step
         Of the update, before it is divided by the root of the horizon.
@@ -241,7 +241,7 @@ class Policy:
                     at_least=rows.at_least,
                     pool=np.broadcast_to(rows.pool[0], (problem.n_models,)),
                     limit=rows.limit * ratio,
-                    price=price,
+                    price=np.zeros(rows.n_pools) if update == "queue" else price,
                     gain=np.full(rows.n_pools, gain),
                     least=np.zeros(rows.n_pools),
                     labels=rows.labels,
@@ -391,8 +391,6 @@ class Stream:
 
         self._left, self._spent = joined("limit", math.inf), np.zeros(k + 1)
         self._prices = joined("price", 0.0)
-        if policy.update == "queue":
-            self._prices[:] = 0.0
         self._gain = joined("gain", 0.0) * (policy.step / math.sqrt(policy.horizon))
         self._least = joined("least", 0.0)
         self._target = joined("limit", 0.0) / policy.horizon
@@ -623,7 +621,8 @@ class Stream:
     def remaining(self) -> Policy:
         """The policy of what is left: prices now, residual limits, queries still to come.
 
-        Written to a file and started again, it goes on where this stream is.
+        Written to a file and started again, it goes on where this stream is; queues then aim at
+        what is left, and models that are down must be taken down again.
         """
         policy = self.policy
         return replace(

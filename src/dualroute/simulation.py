@@ -107,7 +107,10 @@ class VirtualQueue:
 
     def start(self, policy: Policy, seed: int) -> Stream:
         """A stream with queues for prices."""
-        return replace(policy, update="queue", step=self.step, reserve=False).start()
+        empty = tuple(replace(a, price=np.zeros(a.limit.size)) for a in policy.accounts)
+        return replace(
+            policy, accounts=empty, update="queue", step=self.step, reserve=False
+        ).start()
 
 
 @dataclass(frozen=True, slots=True)
