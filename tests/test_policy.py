@@ -196,7 +196,7 @@ def rows_of(outcomes, i):
     return {name: grid[i] for name, grid in outcomes.columns.items()}
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(streams(), st.floats(0.01, 2), st.floats(0, 1), st.randoms(use_true_random=False))
 def test_at_true_prices_the_policy_is_the_plan_in_any_order(stream, price, other, random):
     told, _, order = stream
@@ -217,7 +217,7 @@ def test_at_true_prices_the_policy_is_the_plan_in_any_order(stream, price, other
     assert all(at_work.route(rows_of(told, i)).model == assignment[i] for i in order)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(streams(), st.sampled_from(["mirror", "queue", "fixed"]), st.data())
 def test_capacities_are_never_exceeded_and_use_adds_up(stream, update, data):
     told, truth, order = stream
@@ -241,7 +241,7 @@ def test_capacities_are_never_exceeded_and_use_adds_up(stream, update, data):
     assert left == pytest.approx(plan.problem.limit)
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(streams(), st.data())
 def test_a_capacity_of_a_column_is_never_exceeded_as_predicted(stream, data):
     told, _, order = stream
@@ -254,7 +254,7 @@ def test_a_capacity_of_a_column_is_never_exceeded_as_predicted(stream, data):
     assert (at_work.spent()[0] <= np.array(list(room.values())) * (1 + 1e-8)).all()
 
 
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 @given(streams(), st.integers(0, 12))
 def test_a_policy_written_half_way_goes_on_alike(tmp_path_factory, stream, half):
     told, truth, order = stream

@@ -460,7 +460,7 @@ def simulate_stream(
     limits: Sequence[Limit | Restriction] = (),
     history: Outcomes | None = None,
     plan: Plan | None = None,
-    policies: Sequence[str | Contender] | None = None,
+    policies: Sequence[str | Contender] | Mapping[str, Contender] | None = None,
     orders: Sequence[str] = ORDERS,
     seeds: int = 10,
     seed: int = 0,
@@ -487,8 +487,8 @@ def simulate_stream(
         Instead of a history: a certified plan of earlier queries under limits of the same names.
         With neither, prices come from the stream's own predictions, which nobody has in practice.
     policies
-        Names (``mirror``, ``queue``, ``fixed``, ``lambda``, ``linucb``, ``batches``) or objects;
-        all of these if not given.
+        Names (``mirror``, ``queue``, ``fixed``, ``lambda``, ``linucb``, ``batches``) or objects,
+        or objects by the name that reports give them; all of these if not given.
     orders
         Of arrival: ``"random"``; ``"by-difficulty"``, hardest first by the mean observed quality,
         ties at random; ``"bursts"``, runs of up to 50 queries of one kind.
@@ -534,10 +534,7 @@ def simulate_stream(
     if policy.restricted or not np.isfinite(told.problem.objective.max()):
         allowed = np.isfinite(told.problem.objective)
         policy = replace(policy, restricted=True)
-    contenders = {
-        one if isinstance(one, str) else type(one).__name__.lower(): _contender(one)
-        for one in (CONTENDERS if policies is None else policies)
-    }
+    contenders = _contenders(tuple(CONTENDERS) if policies is None else policies)
     lambdas = policy
     if history is not None and any(isinstance(c, FixedLambda) for c in contenders.values()):
         lambdas = _without_capacities(history, aim, limits, ratio, policy, options)
@@ -840,13 +837,21 @@ def _checked(
         observed.model_index(outage.model)
 
 
-def _contender(wanted: str | Contender) -> Contender:
-    if not isinstance(wanted, str):
-        return wanted
-    if wanted not in CONTENDERS:
-        raise OptionError(f"no policy {wanted!r}; choose among {', '.join(CONTENDERS)}")
-    made: Contender = CONTENDERS[wanted]()
-    return made
+def _contenders(
+    wanted: Sequence[str | Contender] | Mapping[str, Contender],
+) -> dict[str, Contender]:
+    """Rules by what reports call them; two of one class are told apart by a number."""
+    if isinstance(wanted, Mapping):
+        return dict(wanted)
+    named: dict[str, Contender] = {}
+    for one in wanted:
+        if isinstance(one, str) and one not in CONTENDERS:
+            raise OptionError(f"no policy {one!r}; choose among {', '.join(CONTENDERS)}")
+        name = one if isinstance(one, str) else type(one).__name__.lower()
+        same = sum(other.partition("_")[0] == name for other in named)
+        made = CONTENDERS[one]() if isinstance(one, str) else one
+        named[f"{name}_{same + 1}" if same else name] = made
+    return named
 
 
 def _policy(plan: Plan, problem: RoutingProblem) -> Policy:
