@@ -1,5 +1,6 @@
 """A table replayed as a stream: figures by hand, limits kept in every order, one error each."""
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from dualroute import (
     Budget,
@@ -32,6 +34,7 @@ from dualroute.simulation import (
     Router,
     plot_simulation,
     simulate_stream,
+    simulation_report,
 )
 from dualroute.workload import simulate
 
@@ -244,6 +247,10 @@ def test_plain_values_and_a_figure(tmp_path):
     assert len(told_again["lines"]) == len(ORDERS) * len(CONTENDERS)
     assert told_again["outage"] == {"model": "m1", "start": 0.4, "stop": 0.6}
     assert told_again["lines"][0]["broken"][0]["name"] == "budget"
+    said = io.StringIO()
+    Console(file=said, width=140).print(simulation_report(result))
+    assert "m1 is out from 40% to 60%" in said.getvalue()
+    assert all(name in said.getvalue() for name in (*ORDERS, *CONTENDERS))
     with pytest.raises(OptionError, match="no figure"):
         plot_simulation(result, tmp_path / "figure.txt")
     try:

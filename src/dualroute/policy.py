@@ -557,7 +557,7 @@ class Stream:
         return tuple(decisions)
 
     def observe(self, decision: Decision, seen: Mapping[str, float]) -> None:
-        """Correct what a query was charged, once it is known what it took.
+        """Correct what a query was charged, as soon as it is known what it took; once for each.
 
         Parameters
         ----------

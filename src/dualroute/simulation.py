@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from dualroute.routing import Plan, solve
 from dualroute.rule import whole
 from dualroute.solver import SolveOptions
 from dualroute.tables import write_atomically
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 ORDERS = ("random", "by-difficulty", "bursts")
 _LEVEL = 0.95
@@ -730,6 +733,51 @@ class _Replay:
             path=np.mean([run.path for run in runs], axis=0),
             microseconds=(float(np.median(seconds)), float(np.percentile(seconds, 99))),
         )
+
+
+def simulation_report(result: Simulation) -> "RenderableType":
+    """What a simulation found, for people: one table for every order of arrival."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from dualroute.report import plain, ruled_table, short
+
+    over = max((one.worst for one in result.offline_broken), default=0.0)
+    head = (
+        f"{result.n_queries} queries, {result.n_models} models, {result.seeds} streams per order; "
+        f"prices from {plain(result.prices_from)}. The plan of all queries together reaches "
+        f"{100 * result.offline_ratio:.2f} % of the certified optimum on the truth"
+        + (f", and breaks a limit by {100 * over:.2f} %." if over > 0 else ".")
+    )
+    if result.outage is not None:
+        gone = result.outage
+        head += f" {plain(gone.model)} is out from {gone.start:.0%} to {gone.stop:.0%}."
+    parts: list[RenderableType] = [Text(head)]
+    headings = ("% of optimum", "95 % of streams", "cost", "quality", "refused", "us", "broken")
+    for order in dict.fromkeys(line.order for line in result.lines):
+        table = ruled_table(f"Arrival: {order}", ("rule",), headings)
+        for line in sorted(
+            (one for one in result.lines if one.order == order), key=lambda one: -one.ratio.value
+        ):
+            broken = [
+                f"{plain(one.name)} {one.share:.0%}, by {100 * one.mean:.2f} %"
+                for one in line.broken
+                if one.share > 0
+            ]
+            table.add_row(
+                plain(line.policy),
+                f"{100 * line.ratio.value:.2f}",
+                f"{100 * line.ratio.low:.2f} to {100 * line.ratio.high:.2f}",
+                "-" if line.cost is None else short(line.cost.value),
+                "-" if line.quality is None else f"{line.quality.value:.4f}",
+                f"{line.refused:.1f}",
+                f"{line.microseconds[0]:.0f}",
+                "; ".join(broken) or "-",
+            )
+        table.caption = "broken: limits exceeded, in how many of the streams, and by how much there"
+        table.caption_justify = "left"
+        parts.append(table)
+    return Group(*parts)
 
 
 def plot_simulation(result: Simulation, path: str | Path) -> None:
