@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dualroute.errors import (
         MissingDependencyError,
         OptionError,
+        PolicyError,
         ProblemError,
         RoutingError,
         TableError,
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
         formulate,
     )
     from dualroute.outcomes import Outcomes
+    from dualroute.policy import Policy
+    from dualroute.policyfile import read_policy, write_policy
     from dualroute.problem import DualPoint, Prices, RoutingProblem, Rows, lagrangian
     from dualroute.routing import Plan, read_limits, route, solve, verify
+    from dualroute.simulation import simulate_stream
     from dualroute.solver import Solution, SolveOptions, Status, Termination
     from dualroute.tables import outcomes_from_frame, read_outcomes, read_queries, read_routing
 
@@ -40,6 +44,7 @@ _HOMES = {
     "errors": (
         "MissingDependencyError",
         "OptionError",
+        "PolicyError",
         "ProblemError",
         "RoutingError",
         "TableError",
@@ -57,8 +62,11 @@ _HOMES = {
     ),
     "modelfile": ("Names", "read_solution", "to_highs", "write_map", "write_model"),
     "outcomes": ("Outcomes",),
+    "policy": ("Policy",),
+    "policyfile": ("read_policy", "write_policy"),
     "problem": ("DualPoint", "Prices", "RoutingProblem", "Rows", "lagrangian"),
     "routing": ("Plan", "read_limits", "route", "solve", "verify"),
+    "simulation": ("simulate_stream",),
     "solvers.via_cvxpy": ("to_cvxpy",),
     "solvers.via_pyomo": ("to_pyomo",),
     "solver": ("Solution", "SolveOptions", "Status", "Termination"),
@@ -83,6 +91,8 @@ __all__ = [
     "OptionError",
     "Outcomes",
     "Plan",
+    "Policy",
+    "PolicyError",
     "Prices",
     "ProblemError",
     "QualityFloor",
@@ -104,11 +114,13 @@ __all__ = [
     "outcomes_from_frame",
     "read_limits",
     "read_outcomes",
+    "read_policy",
     "read_queries",
     "read_routing",
     "read_solution",
     "relax",
     "route",
+    "simulate_stream",
     "solve",
     "to_cvxpy",
     "to_highs",
@@ -116,6 +128,7 @@ __all__ = [
     "verify",
     "write_map",
     "write_model",
+    "write_policy",
 ]
 
 

@@ -17,5 +17,9 @@ class OptionError(RoutingError, ValueError):
     """An option outside its range, or a name that is not registered."""
 
 
+class PolicyError(RoutingError, ValueError):
+    """A routing policy, or its file, that cannot be made, or that cannot take the next query."""
+
+
 class MissingDependencyError(RoutingError, ImportError):
     """An optional library is absent; the message names the extra that installs it."""

@@ -389,6 +389,7 @@ def formulate(
         maximize=maximize is not None,
         unit=unit,
         tolerance=tolerance,
+        terms=_terms(outcomes, wanted, negate=maximize is not None),
     )
 
 
@@ -443,6 +444,15 @@ def _mix(outcomes: Outcomes, wanted: Objective, *, negate: bool) -> tuple[Floats
     return np.broadcast_to(np.asarray(total), shape), unit
 
 
+def _terms(outcomes: Outcomes, wanted: Objective, *, negate: bool) -> dict[str, float]:
+    """Weight of every column in the minimised objective, by the table's own names."""
+    terms: dict[str, float] = {}
+    for column, weight in ({wanted: 1.0} if isinstance(wanted, str) else wanted).items():
+        name = outcomes.name_of(column)
+        terms[name] = terms.get(name, 0.0) + (-float(weight) if negate else float(weight))
+    return terms
+
+
 def _grouped(
     name: str,
     total: Amount | None,
@@ -483,6 +493,7 @@ def _grouped(
         unit=outcomes.name_of(column),
         at_least=at_least,
         sign=-1.0 if at_least else 1.0,
+        column=outcomes.name_of(column),
     )
 
 
@@ -520,6 +531,7 @@ def _per_model(
         unit="requests" if column is None else outcomes.name_of(column),
         at_least=at_least,
         sign=-1.0 if at_least else 1.0,
+        column="" if column is None else outcomes.name_of(column),
     )
 
 

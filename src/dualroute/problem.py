@@ -11,7 +11,7 @@ per query, so a bound costs one pass over the table.
 """
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -64,6 +64,8 @@ class Rows:
     sign
         What `usage` is multiplied by, 1 or -1: a floor then shares its column with the table
         instead of holding a negated copy of it. `limit` is never turned.
+    column
+        Column of the table that `usage` is; empty where it is none, as when requests are counted.
     smallest, largest
         Bounds on `usage`; its range where this is no part of a larger family.
     """
@@ -76,6 +78,7 @@ class Rows:
     unit: str = ""
     at_least: bool = False
     sign: float = 1.0
+    column: str = ""
     smallest: float = field(init=False)
     largest: float = field(init=False)
 
@@ -190,6 +193,9 @@ class RoutingProblem:
         Unit of the objective in the user's words.
     tolerance
         A limit ``b`` counts as kept up to ``b + tolerance * abs(b)``; 0 asks for exactness.
+    terms
+        Columns of the table that the (minimised) objective adds up, with their weights; empty
+        where it was not made of columns.
 
     Raises
     ------
@@ -203,6 +209,7 @@ class RoutingProblem:
     maximize: bool = False
     unit: str = ""
     tolerance: float = FEASIBILITY_TOLERANCE
+    terms: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Validate, and freeze the arrays."""
@@ -307,9 +314,10 @@ class RoutingProblem:
 
     def without_objective(self) -> "RoutingProblem":
         """The problem of keeping the limits at all: objective 0 on every allowed pair."""
-        if np.isfinite(self.objective.max()):
-            return replace(self, objective=np.broadcast_to(np.zeros((1, 1)), self.objective.shape))
-        return replace(self, objective=np.where(np.isfinite(self.objective), 0.0, np.inf))
+        nothing = np.broadcast_to(np.zeros((1, 1)), self.objective.shape)
+        if not np.isfinite(self.objective.max()):
+            nothing = np.where(np.isfinite(self.objective), 0.0, np.inf)
+        return replace(self, objective=nothing, terms={})
 
     def split(self, vector: Floats) -> tuple[Floats, ...]:
         """A vector ``(K,)`` as one array per family."""
