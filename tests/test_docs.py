@@ -161,6 +161,7 @@ def test_command_lines_are_shown():
         "evaluate",
         "export",
         "plan",
+        "simulate",
         "bench",
         "list",
     }

@@ -23,6 +23,7 @@ from dualroute import (
     TableError,
     solve,
 )
+from dualroute.cli import main
 from dualroute.simulation import (
     CONTENDERS,
     ORDERS,
@@ -294,3 +295,29 @@ def test_tables_and_plans_that_do_not_fit():
     result = simulate_stream(told, seen, maximize="quality", policies=["fixed"], seeds=1)
     with pytest.raises(OptionError, match="'mirror' under 'random' was not simulated"):
         result.line("mirror", "random")
+
+
+def test_simulate_on_the_command_line(tmp_path, capsys, monkeypatch):
+    lines = ["query_id,model,cost,quality"]
+    lines += [f"q{i},{m},{c},{q}" for i in range(20) for m, c, q in (("a", 1, 0.5), ("b", 3, 1))]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+
+    def run(*words):
+        monkeypatch.setattr("sys.argv", ["dualroute", "simulate", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    asked = (tmp_path / "table.csv", "--maximize", "quality", "--budget", "40", "--policies",
+             "mirror,fixed", "--orders", "random", "--seeds", "2")  # fmt: skip
+    status, out, _ = run(*asked, "--json", "-")
+    assert status == 0
+    told = json.loads(out)
+    assert {line["policy"] for line in told["lines"]} == {"mirror", "fixed"}
+    status, out, _ = run(*asked, "--plot", tmp_path / "streams.png")
+    assert status == 0
+    assert "mirror" in out
+    assert (tmp_path / "streams.png").exists()
+    status, _, err = run(*asked, "--outage", "b")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "MODEL=FROM,TO" in err

@@ -413,6 +413,95 @@ def plan(
 
 
 @app.command()
+def simulate(
+    table: TablePath,
+    observed: Annotated[
+        str | None,
+        typer.Option(metavar="TABLE", help="What really happened; TABLE itself if not given."),
+    ] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(metavar="TABLE", help="Predictions of earlier queries: prices come from."),
+    ] = None,
+    policies: Annotated[
+        str | None, typer.Option(metavar="NAME,..", help="Rules; all if not given.")
+    ] = None,
+    orders: Annotated[
+        str, typer.Option(metavar="NAME,..", help="Of arrival.")
+    ] = "random,by-difficulty,bursts",
+    seeds: Annotated[int, typer.Option(help="Streams in each order.")] = 10,
+    kind: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="What tells the kinds of bursts apart.")
+    ] = None,
+    outage: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL=FROM,TO", help="A model down in part of the stream, 0 to 1."),
+    ] = None,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    seed: Seed = 0,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Replay a table as a stream, routed one query at a time by online rules."""
+    from dualroute.comparison import check_figure
+    from dualroute.report import print_report
+    from dualroute.simulation import (
+        Outage,
+        plot_simulation,
+        simulate_stream,
+        simulation_report,
+    )
+
+    _usable(None, json, None, 0.0)
+    if plot is not None:
+        check_figure(plot)
+    aims = _objectives(minimize, maximize)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    down = None
+    if outage is not None:
+        named, _, span = outage.rpartition("=")
+        times = _list("--outage", span) if named else []
+        if len(times) != 2:
+            raise OptionError(f"--outage is {outage!r}; write MODEL=FROM,TO, as small=0.4,0.6")
+        down = Outage(named, *times)
+    further = [kind] if kind is not None else []
+    reading = (aims, asked, cost, quality, query, model)
+    told = _outcomes(table, *reading, further)
+    seen = told if observed is None else _outcomes(observed, *reading)
+    known = None if history is None else _outcomes(history, *reading)
+    with _about(table):
+        result = simulate_stream(
+            told,
+            seen,
+            minimize=aims[0],
+            maximize=aims[1],
+            limits=asked,
+            history=known,
+            policies=None if policies is None else [one.strip() for one in policies.split(",")],
+            orders=[one.strip() for one in orders.split(",")],
+            seeds=seeds,
+            seed=seed,
+            kind=kind,
+            outage=down,
+        )
+    if plot is not None:
+        plot_simulation(result, plot)
+    _emit(json, result.to_dict(), lambda: print_report(simulation_report(result), width=_WIDE))
+
+
+@app.command()
 def verify(
     table: TablePath,
     plan: Annotated[
