@@ -48,7 +48,12 @@ class PolicyStrategy:
         return self._stream.to_dict()["limits"]
 
     def get_available_deployment(
-        self, model, messages=None, input=None, specific_deployment=False, request_kwargs=None
+        self,
+        model,
+        messages=None,
+        input=None,
+        specific_deployment=False,
+        request_kwargs=None,  # noqa: A002 - its name
     ):
         """The deployment that the policy chooses for a request."""
         text = messages[-1]["content"] if messages else str(input)
@@ -62,7 +67,12 @@ class PolicyStrategy:
         return self._deployments[decision.name]
 
     async def async_get_available_deployment(
-        self, model, messages=None, input=None, specific_deployment=False, request_kwargs=None
+        self,
+        model,
+        messages=None,
+        input=None,
+        specific_deployment=False,
+        request_kwargs=None,  # noqa: A002
     ):
         """The same, for asynchronous requests."""
         return self.get_available_deployment(model, messages, input)

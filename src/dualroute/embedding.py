@@ -104,6 +104,7 @@ class TfidfEmbedding:
         """
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
+        from threadpoolctl import threadpool_limits
 
         if len(texts) == 0:
             raise TableError("no text to learn an embedding from; give at least one")
@@ -124,7 +125,9 @@ class TfidfEmbedding:
         # With no more features than dimensions there is nothing to reduce.
         if weights.shape[1] > self.dimensions:
             rank = min(self.dimensions, weights.shape[0])
-            self._svd = TruncatedSVD(rank, random_state=self.seed).fit(weights)
+            # On a busy machine, threads of BLAS wait for each other longer than all of it takes.
+            with threadpool_limits(1, user_api="blas"):
+                self._svd = TruncatedSVD(rank, random_state=self.seed).fit(weights)
         return self
 
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
