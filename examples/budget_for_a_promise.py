@@ -10,7 +10,9 @@ batch really cost and was worth. All data are simulated.
 import numpy as np
 
 from dualroute import Capacity, QualityFloor, SolveOptions, route
+from dualroute.embedding import TfidfEmbedding
 from dualroute.evaluation import realised
+from dualroute.predictors.regression import Regression
 from dualroute.workload import simulate
 
 BATCH, LOG = 500, 2000
@@ -31,7 +33,7 @@ def main() -> None:
                 texts,
                 history,
                 history_texts=log_texts,
-                predictor="regression",
+                predictor=Regression(embedding=TfidfEmbedding(dimensions=64)),
                 minimize="cost",
                 options=SolveOptions(mip_rel_gap=1e-3, time_limit=10),
                 limits=[QualityFloor(mean=promise, confidence=confidence), Capacity(ROOM)],
