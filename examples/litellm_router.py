@@ -51,9 +51,9 @@ class PolicyStrategy:
         self,
         model,
         messages=None,
-        input=None,
+        input=None,  # noqa: A002 - its name
         specific_deployment=False,
-        request_kwargs=None,  # noqa: A002 - its name
+        request_kwargs=None,
     ):
         """The deployment that the policy chooses for a request."""
         text = messages[-1]["content"] if messages else str(input)
@@ -70,9 +70,9 @@ class PolicyStrategy:
         self,
         model,
         messages=None,
-        input=None,
+        input=None,  # noqa: A002 - its name
         specific_deployment=False,
-        request_kwargs=None,  # noqa: A002
+        request_kwargs=None,
     ):
         """The same, for asynchronous requests."""
         return self.get_available_deployment(model, messages, input)
