@@ -55,6 +55,8 @@ _SMALL = 20_000  # queries up to which a routing helps a solver to start
 _AMOUNTS = ("total", "mean", "limit", "share")
 _STEPS = 40
 _RAYS = 60
+_OFF = 0.01  # of the range: how far from the tightest value a long table is swept
+_FEW = 1_000
 _DIGITS = 1e-4  # of the distance of two points: what their values are rounded to
 
 
@@ -196,7 +198,8 @@ def frontier(
         ``"quality_floor"`` (a mean), ``"quality_total"``, ``"capacity"`` (the same for each
         model), ``"capacity:MODEL"``, ``"cap:COLUMN"`` (a mean).
     points
-        How many values, from the tightest that can be kept to where the limit stops binding; or
+        How many values, from the tightest that can be kept (a hundredth of the range off it,
+        where there are over 1,000 queries) to where the limit stops binding; or
         the values themselves, in the limit's unit.
     minimize, maximize, limits, allowed, solver, tolerance
         As in `dualroute.solve`; `limits` are the others, which stay.
@@ -395,6 +398,7 @@ class _Search:
     tell: Callable[[int, int], None] | None
     solved: dict[float, Solved] = field(default_factory=dict)
     filled: dict[float, Routed] = field(default_factory=dict)
+    closed: set[float] = field(default_factory=set)
     extra_solves: int = 0
     extra_passes: float = 0.0
     solver_name: str = ""
@@ -420,6 +424,9 @@ class _Search:
         step = 10.0 ** math.floor(math.log10(_DIGITS * span)) if span > 0 else 0.0
         if step == 0:
             return [first]
+        # Towards the tightest value of a long table prices grow without bound.
+        if self.known.problem.n_queries > _FEW:
+            first += _OFF * (last - first)
         first, last = line.rounded(first, step, True), line.rounded(last, step, True)
         between = np.linspace(first, last, count).tolist()
         middle = [line.rounded(value, step, True) for value in between[1:-1]]
@@ -460,7 +467,9 @@ class _Search:
             )
             if total is None or slope == 0 or self.clock.expired:
                 return last
-            fixed = sum((w * b for w, b in zip(priced, exact(line.fixed), strict=True)), Fraction(0))
+            fixed = sum(
+                (w * b for w, b in zip(priced, exact(line.fixed), strict=True)), Fraction(0)
+            )
             value = as_float((total - fixed) / slope)
             value += 1e-9 * abs(value) * line.sense
             if line.whole:
@@ -502,7 +511,8 @@ class _Search:
 
     def _open(self, values: list[float]) -> list[float]:
         """Points that are neither solved nor within the gap by what is known."""
-        return [v for v in values if v not in self.solved and not self._closed(v)]
+        self.closed |= {v for v in values if v not in self.closed and self._closed(v)}
+        return [v for v in values if v not in self.solved and v not in self.closed]
 
     def _closed(self, value: float) -> bool:
         limits = exact(self.line.limit(value))
@@ -583,13 +593,15 @@ class _Search:
         return solved
 
     def _prices_near(self, value: float) -> Prices | None:
-        """Prices between those of the solved neighbours."""
+        """Prices between those of the solved neighbours; None where there is one at most.
+
+        Prices of one end mislead at the other: they differ by orders of magnitude.
+        """
         priced = [(v, s.prices) for v, s in self.solved.items() if s.prices is not None]
         below = max(((v, p) for v, p in priced if v < value), key=_first, default=None)
         above = min(((v, p) for v, p in priced if v > value), key=_first, default=None)
         if below is None or above is None:
-            nearest = below or above
-            return None if nearest is None else nearest[1]
+            return None
         share = (above[0] - value) / (above[0] - below[0])
         mixed = share * below[1].vector + (1 - share) * above[1].vector
         return Prices.of(self.known.problem, mixed)
@@ -699,9 +711,7 @@ def _comparisons(
     except TableError:
         return (), (), ()
     n, m = outcomes.n_queries, outcomes.n_models
-    cost, quality = (
-        np.broadcast_to(grid.mean(axis=0, dtype=np.float64), m) for grid in grids
-    )
+    cost, quality = (np.broadcast_to(grid.mean(axis=0, dtype=np.float64), m) for grid in grids)
     pairs = zip(outcomes.models, cost.tolist(), quality.tolist(), strict=True)
     singles = tuple(Spot(model, c, q) for model, c, q in pairs)
     hull = Hull.of(cost, quality)
@@ -711,7 +721,8 @@ def _comparisons(
         corners.append(Spot(name, c, q))
     # The rule of one multiplier is what the Lagrangian does with a budget alone.
     problem = formulate(outcomes, maximize="quality", limits=[Budget(1.0)])
-    sweeper, curve = Sweeper(problem, threads), []
+    sweeper = Sweeper(problem, threads)
+    curve: list[Spot] = []
     for price in multipliers(np.broadcast_to(grids[0], (n, m)), _STEPS).tolist():
         prices = Prices.of(problem, np.array([price]))
         parts = list(sweeper.sweep(prices, lambda chunk: (chunk.cost, float(chunk.use[0]))))

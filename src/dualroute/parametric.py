@@ -45,6 +45,10 @@ class Plane:
         priced = map(operator.mul, fractions(self.prices.vector), limits)
         return self.total - sum(priced, Fraction(0))
 
+    def near(self, limits: Floats) -> float:
+        """The same in floating point."""
+        return as_float(self.total) - float(self.prices.vector @ limits)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Routed:
@@ -53,6 +57,11 @@ class Routed:
     assignment: Ints
     value: Fraction
     use: Exact
+
+    @property
+    def loads(self) -> Floats:
+        """Its use, each entry rounded once, shape ``(K,)``."""
+        return np.array(totals(self.use))
 
     @classmethod
     def of(cls, problem: RoutingProblem, assignment: Ints) -> "Routed | None":
@@ -132,7 +141,6 @@ class Known:
     def solve(self, limit: Floats, options: SolveOptions) -> Solved:
         """Solve at limits ``(K,)``, check the claim and keep what it proves."""
         problem = self.problem.with_limit(limit)
-        # Prices that rounding took beyond what a solver takes are no reason to fail.
         solution = self.solver.solve(problem, options)
         claim, _ = explained(problem, solution, options)
         self.passes += solution.iterations
@@ -169,8 +177,12 @@ class Known:
 
     def best_routing(self, limits: Exact) -> Routed | None:
         """The best routing known that keeps limits ``(K,)``."""
-        kept = [r for r in self.routings if r.keeps(limits, self.problem.tolerance)]
-        return min(kept, key=lambda routed: routed.value, default=None)
+        ceiling = np.array(totals(limits))
+        ceiling += 1e-6 * np.abs(ceiling)  # what floating point rules out needs no exact look
+        for routed in sorted(self.routings, key=lambda routed: routed.value):
+            if (routed.loads <= ceiling).all() and routed.keeps(limits, self.problem.tolerance):
+                return routed
+        return None
 
     def bound(self, limits: Exact, routed: Routed | None = None) -> float:
         """The best bound known at limits ``(K,)``, rounded down; ``inf`` if none are kept.
@@ -181,13 +193,15 @@ class Known:
         if routed is None and self.excluded(limits):
             return math.inf
         held = limits if routed is None else _widened(limits, routed)
-        bounds = [plane.at(held) for plane in self.planes]
+        plane = self.plane_at(held)
+        bounds = [] if plane is None else [plane.at(held)]
         bounds += [bound for tight, bound in self.proved if _within(held, tight)]
         return rounded_down(max(bounds)) if bounds else -math.inf
 
     def plane_at(self, limits: Exact) -> Plane | None:
-        """The plane that bounds best at limits ``(K,)``."""
-        return max(self.planes, key=lambda plane: plane.at(limits), default=None)
+        """The plane that bounds best at limits ``(K,)``, as far as floating point can tell."""
+        held = np.array(totals(limits))
+        return max(self.planes, key=lambda plane: plane.near(held), default=None)
 
     def excluded(self, limits: Exact) -> bool:
         """Whether it is proved that no routing keeps limits ``(K,)``."""
