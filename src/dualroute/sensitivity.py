@@ -8,7 +8,7 @@ found at the far end make a tangent there, which crosses the line of today's pri
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from fractions import Fraction
 from typing import Any, Protocol, TypeAlias
 
@@ -597,8 +597,9 @@ class ChangeLimit:
     def words(self) -> str:
         """What it is, for reports."""
         if self.old is None:
-            return f"with {self.new}"
-        return f"without {self.old}" if self.new is None else f"{self.new} for {self.old}"
+            return f"with {_shown(self.new)}"
+        without = f"without {_shown(self.old)}"
+        return without if self.new is None else f"{_shown(self.new)} for {_shown(self.old)}"
 
     def applied(self, setting: Setting) -> Setting:
         """The setting with the limit changed, in its place."""
@@ -818,6 +819,16 @@ def _means(plan: Plan) -> tuple[float | None, float | None]:
         else:
             found.append(float(at(grid, plan.assignment).mean(dtype=np.float64)))
     return found[0], found[1]
+
+
+def _shown(limit: Any) -> str:
+    """A limit as it was written: fields that were left out are left out."""
+    if not is_dataclass(limit):
+        return repr(limit)
+    given = [(f.name, getattr(limit, f.name)) for f in fields(limit)]
+    told = [f"{name}={value!r}" for name, value in given if value is not None]
+    defaults = {f"{f.name}={f.default!r}" for f in fields(limit)}
+    return f"{type(limit).__name__}({', '.join(one for one in told if one not in defaults)})"
 
 
 def _positive(what: str, factor: float) -> None:
