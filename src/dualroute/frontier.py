@@ -54,6 +54,8 @@ _MENDED = 4_000  # queries that a mixture is mended with
 _SMALL = 20_000  # queries up to which a routing helps a solver to start
 _AMOUNTS = ("total", "mean", "limit", "share")
 _STEPS = 40
+_COARSE = 12  # points of a long table that are solved before prices are interpolated
+_NODES = 4
 _RAYS = 60
 _OFF = 0.01  # of the range: how far from the tightest value a long table is swept
 _FEW = 1_000
@@ -399,6 +401,7 @@ class _Search:
     solved: dict[float, Solved] = field(default_factory=dict)
     filled: dict[float, Routed] = field(default_factory=dict)
     closed: set[float] = field(default_factory=set)
+    coarse: set[float] = field(default_factory=set)
     extra_solves: int = 0
     extra_passes: float = 0.0
     solver_name: str = ""
@@ -496,6 +499,9 @@ class _Search:
     def run(self, values: list[float]) -> tuple[FrontierPoint, ...]:
         """Solve the ends, then wherever most is open, until every point is within the gap."""
         queue: list[float] = [values[-1], values[0]]
+        if self.known.problem.n_queries > _SMALL:
+            queue += values[1 : -1 : max(1, round(len(values) / _COARSE))]
+        self.coarse = set(queue)
         while queue:
             for value in queue:
                 if value not in self.solved and not self.clock.expired:
@@ -587,24 +593,26 @@ class _Search:
             if self.known.problem.n_queries <= _SMALL:
                 best = self.known.best_routing(exact(limit))
                 start = None if best is None else best.assignment.astype(np.intp)
-            options = replace(options, prices=self._prices_near(value), start=start)
+            prices = None if value in self.coarse else self._prices_near(value)
+            options = replace(options, prices=prices, start=start)
         solved = self.known.solve(limit, options)
         self.solver_name = solved.solution.solver
         return solved
 
     def _prices_near(self, value: float) -> Prices | None:
-        """Prices between those of the solved neighbours; None where there is one at most.
+        """Prices interpolated among solved points, by a cubic; None where there are too few.
 
         Prices of one end mislead at the other: they differ by orders of magnitude.
         """
-        priced = [(v, s.prices) for v, s in self.solved.items() if s.prices is not None]
-        below = max(((v, p) for v, p in priced if v < value), key=_first, default=None)
-        above = min(((v, p) for v, p in priced if v > value), key=_first, default=None)
-        if below is None or above is None:
+        priced = [(v, s.prices.vector) for v, s in self.solved.items() if s.prices is not None]
+        nodes = sorted(priced, key=lambda pair: abs(pair[0] - value))[:_NODES]
+        if len(nodes) < _NODES or self.known.problem.n_rows == 0:
             return None
-        share = (above[0] - value) / (above[0] - below[0])
-        mixed = share * below[1].vector + (1 - share) * above[1].vector
-        return Prices.of(self.known.problem, mixed)
+        vector = np.zeros(self.known.problem.n_rows)
+        for v, one in nodes:
+            others = [u for u, _ in nodes if u != v]
+            vector += one * math.prod((value - u) / (v - u) for u in others)
+        return Prices.of(self.known.problem, vector)
 
     def _options(self, gap: float) -> SolveOptions:
         left = max(self.clock.left, 1e-3)
