@@ -12,6 +12,7 @@ from dualroute import (
     Budget,
     Capacity,
     MetricCap,
+    MinShare,
     OptionError,
     Outcomes,
     ProblemError,
@@ -148,6 +149,33 @@ def test_a_long_sweep_agrees_with_single_solves():
         assert point.objective >= alone.certified_bound * (1 - 1e-12)
         assert alone.objective >= point.certified_bound * (1 - 1e-12)
         assert point.mean_quality >= point.value - 1e-9
+
+
+def test_time_cuts_the_sweep_and_not_what_is_known():
+    rng = np.random.default_rng(4)
+    outcomes = Outcomes.from_arrays(rng.lognormal(size=(300, 4)), rng.uniform(0, 1, (300, 4)))
+    swept = frontier(
+        outcomes, sweep="quality_floor", minimize="cost", points=[0.5, 0.6, 0.7, 1.0],
+        options=SolveOptions(time_limit=1e-3),
+    )  # fmt: skip
+    assert [point.value for point in swept.points] == [1.0, 0.7, 0.6, 0.5]
+    for point in swept.points:
+        assert point.status == "unknown" or point.certified_bound <= point.objective
+
+
+def test_shares_and_groups_are_swept_as_one():
+    grouped = Outcomes.from_arrays(
+        [[1.0, 4.0]] * 4, [[0.5, 0.9]] * 4, attributes={"tenant": np.array(["a", "a", "b", "b"])}
+    )
+    # Half of each tenant's queries on the large model: a mean of .7 for both, at 2 x (1 + 4).
+    (point,) = points_of(
+        grouped, sweep=QualityFloor(mean=0, by="tenant"), minimize="cost", points=[0.7]
+    )
+    assert point.objective == pytest.approx(10)
+    shares = frontier(grouped, sweep=MinShare(1), minimize="cost", points=[0.5, 0.25, 0])
+    assert [point.objective for point in shares.points] == pytest.approx([10, 7, 4])
+    assert shares.limit_unit == "share of requests"
+    assert shares.relation == ">="
 
 
 def test_comparisons_ignore_limits():

@@ -52,7 +52,7 @@ _CLOSER = 0.2  # of the gap asked for: what solved points are solved to, so that
 _HALF = 0.9  # of the gap asked for: an estimate that promises no more is tried
 _MENDED = 4_000  # queries that a mixture is mended with
 _SMALL = 20_000  # queries up to which a routing helps a solver to start
-_AMOUNTS = ("total", "mean", "limit", "share")
+_OF = {"total": "", "mean": "mean ", "limit": "", "share": "share of "}  # by name of the amount
 _STEPS = 40
 _COARSE = 12  # points of a long table that are solved before prices are interpolated
 _NODES = 4
@@ -265,7 +265,7 @@ def frontier(
         points=found,
         limit=rows.name + one,
         relation=">=" if rows.at_least else "<=",
-        limit_unit=rows.unit if _amount_of(swept) in ("total", "limit") else f"mean {rows.unit}",
+        limit_unit=_OF[_amount_of(swept)] + rows.unit,
         sense="maximize" if problem.maximize else "minimize",
         unit=problem.unit,
         mip_rel_gap=options.mip_rel_gap,
@@ -309,7 +309,7 @@ def parse_sweep(text: str) -> Limit:
 
 def _amount_of(limit: Limit) -> str:
     """The field of a limit that holds its amount."""
-    for name in _AMOUNTS:
+    for name in _OF:
         if getattr(limit, name, None) is not None:
             return name
     raise OptionError(f"{limit!r} has no amount to sweep; give a Budget, a Capacity or another one")
