@@ -61,6 +61,9 @@ class Lagrangian:
     relax
         Whether to end at the optimum of the linear relaxation: prices, a bound or a ray, and no
         routing.
+    lattices
+        Whether limits are tightened to what whole multiples of usage can reach; without, the
+        relaxation is that of the limits as stated.
     """
 
     warm_up_queries: ClassVar[int] = 15_000  # a table of so many has all passes compiled
@@ -69,6 +72,7 @@ class Lagrangian:
     core_time_limit: float = 30.0
     compiled: bool | None = None
     relax: bool = False
+    lattices: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -84,14 +88,22 @@ class Lagrangian:
         # In a long table only usage that is the same for all queries is searched for lattices,
         # until all of it might be what a gap is left for.
         long = problem.n_queries >= _LONG
-        steps = find_steps(problem, 1 if long else math.inf)
+        steps: Floats = np.zeros(problem.n_rows)
+        if self.lattices:
+            steps = find_steps(problem, 1 if long else math.inf)
         held = _held(problem, steps, options, Clock(options.time_limit))
         try:
             if self.relax:
                 relaxed = _relaxed(held, self.compiled)
                 return held.solution(Termination.COMPLETED if relaxed else Termination.INFEASIBLE)
             place = _approach(held, self.compiled)
-            if long and place is not None and not held.closed and not held.clock.expired:
+            if (
+                long
+                and self.lattices
+                and place is not None
+                and not held.closed
+                and not held.clock.expired
+            ):
                 closer = _on_lattices(held)
                 if closer is not None:
                     held = closer
