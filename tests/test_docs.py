@@ -162,6 +162,8 @@ def test_command_lines_are_shown():
         "evaluate",
         "export",
         "plan",
+        "frontier",
+        "sensitivity",
         "simulate",
         "bench",
         "list",

@@ -23,6 +23,7 @@ from dualroute import (
     formulate,
     solve,
 )
+from dualroute.cli import main
 from dualroute.frontier import frontier, parse_sweep
 from dualroute.frontierreport import frontier_report, plot_frontier
 from dualroute.report import print_report
@@ -240,3 +241,31 @@ def test_names_of_sweeps():
     assert parse_sweep("capacity:large") == Capacity({"large": 1.0})
     assert parse_sweep("cap:latency") == MetricCap("latency", mean=1.0)
     assert parse_sweep("quality_total") == QualityFloor(total=1.0)
+
+
+def test_frontier_and_sensitivity_on_the_command_line(tmp_path, capsys, monkeypatch):
+    # Three upgrades at 3 USD each gain .3, .4 and .7: as in the first case above.
+    lines = ["query_id,model,cost,quality"]
+    for i, (small, large) in enumerate([(0.6, 0.9), (0.5, 0.9), (0.2, 0.9)]):
+        lines += [f"q{i},small,1,{small}", f"q{i},large,4,{large}"]
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+
+    def run(command, *words):
+        words = (command, tmp_path / "table.csv", "--maximize", "quality", *words)
+        monkeypatch.setattr("sys.argv", ["dualroute", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    status, out, _ = run("frontier", "--sweep", "budget", "--points", "3,6,9,12", "--json", "-")
+    assert status == 0
+    told = [point["objective"] for point in json.loads(out)["points"]]
+    assert told == pytest.approx([1.3, 2.0, 2.4, 2.7])
+    status, out, _ = run("frontier", "--sweep", "budget", "--points", "4",
+                         "--plot", tmp_path / "frontier.png")  # fmt: skip
+    assert (status, (tmp_path / "frontier.png").exists()) == (0, True)
+    status, out, _ = run("sensitivity", "--budget", "8", "--json", "-")
+    assert status == 0
+    assert json.loads(out)["lines"][0]["price"] == pytest.approx(0.4 / 3)
+    status, _, err = run("frontier", "--sweep", "speed")
+    assert (status, err.count("\n")) == (2, 1)

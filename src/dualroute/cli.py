@@ -338,6 +338,112 @@ def route(
 
 
 @app.command()
+def frontier(
+    table: TablePath,
+    sweep: Annotated[
+        str,
+        typer.Option(
+            metavar="LIMIT",
+            help="budget, quality_floor, quality_total, capacity, capacity:MODEL or cap:COLUMN.",
+        ),
+    ],
+    points: Annotated[
+        str, typer.Option(metavar="N|V,V,..", help="How many values, or the values.")
+    ] = "50",
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    solver: SolverName = "lagrangian",
+    gap: Annotated[float, typer.Option(metavar="REL", help="What points are certified to.")] = 1e-4,
+    time_limit: TimeLimit = _TIME_LIMIT,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw it: .png, .svg or .pdf.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Sweep one limit, every point certified; single models and lambda beside."""
+    from dualroute import frontier as swept
+    from dualroute.comparison import check_figure
+    from dualroute.frontierreport import frontier_report, plot_frontier
+    from dualroute.report import print_report
+
+    _usable(None, json, solver, 0.0)
+    if plot is not None:
+        check_figure(plot)
+    aims = _objectives(minimize, maximize)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    moved = swept.parse_sweep(sweep)
+    values = _list("--points", points)
+    progress = _Progress(maximize=aims[1] is not None)
+    outcomes = _outcomes(table, aims, [*asked, moved], cost, quality, query, model)
+    with _about(table), progress:
+        found = swept.frontier(
+            outcomes,
+            sweep=moved,
+            points=int(values[0]) if "," not in points and values[0].is_integer() else values,
+            minimize=aims[0],
+            maximize=aims[1],
+            limits=asked,
+            solver=solver,
+            options=_options(gap, time_limit, seed, threads, None),
+            tell=progress.counting("points") if progress.wanted else None,
+        )
+    if plot is not None:
+        plot_frontier(found, plot)
+    _emit(json, found.to_dict(), lambda: print_report(frontier_report(found), width=_WIDE))
+    known = any(point.status != "unknown" for point in found.points)
+    raise typer.Exit(Exit.ANSWERED if known else Exit.NOTHING_FOUND)
+
+
+@app.command()
+def sensitivity(
+    table: TablePath,
+    minimize: Minimize = None,
+    maximize: Maximize = None,
+    budget: BudgetUsd = None,
+    quality_floor: FloorMean = None,
+    quality_total: FloorTotal = None,
+    capacity: CapacityList = None,
+    limits: LimitsFile = None,
+    cost: CostColumn = None,
+    quality: QualityColumn = None,
+    query: QueryColumn = "query_id",
+    model: ModelColumn = "model",
+    time_limit: TimeLimit = _TIME_LIMIT,
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Tell what each limit is worth, how far its price holds, and what one unit more gains."""
+    from dualroute import sensitivity as told
+    from dualroute.frontierreport import sensitivity_report
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    aims = _objectives(minimize, maximize)
+    asked = _limits(budget, quality_floor, quality_total, capacity, limits)
+    outcomes = _outcomes(table, aims, asked, cost, quality, query, model)
+    with _about(table):
+        found = told.sensitivity(
+            outcomes,
+            minimize=aims[0],
+            maximize=aims[1],
+            limits=asked,
+            options=_options(0.0, time_limit, seed, 1, None),
+        )
+    _emit(json, found.to_dict(), lambda: print_report(sensitivity_report(found), width=_WIDE))
+
+
+@app.command()
 def plan(
     table: TablePath,
     replicas: Annotated[
