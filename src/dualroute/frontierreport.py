@@ -133,6 +133,8 @@ def plot_frontier(frontier: Frontier, path: str | Path) -> None:
             panel.plot(cost, quality, linestyle=style, label=name)
         panel.plot(*_drawn(frontier.singles), "k^", markersize=4, label="single models")
         panel.set(xlabel="mean cost", ylabel="mean quality")
+        if all(spot.mean_cost > 0 for spot in frontier.singles):  # prices differ by decades
+            panel.set(xscale="log")
     else:
         values = [point.value for point in routed]
         panel.plot(values, [point.objective for point in routed], marker="o", markersize=3,
