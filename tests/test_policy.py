@@ -27,6 +27,7 @@ from dualroute import (
     verify,
     write_policy,
 )
+from dualroute.cli import main
 
 MODELS = ("small", "large")
 TOLD = {"cost": [1.0, 4.0], "quality": [0.5, 0.9]}
@@ -473,3 +474,24 @@ def test_where_a_stream_stands_is_plain_json():
     assert (told["seen"], told["to_come"], told["down"]) == (1, 3, ["small"])
     assert [line["use"] for line in told["limits"]] == [4, 0.9]
     assert [line["relation"] for line in told["limits"]] == ["<=", ">="]
+
+
+def test_solve_writes_a_policy_on_the_command_line(tmp_path, capsys, monkeypatch):
+    rows = "".join(f"q{i},a,1,0.5\nq{i},b,3,1\n" for i in range(4))
+    (tmp_path / "table.csv").write_text("query_id,model,cost,quality\n" + rows)
+
+    def run(*words):
+        asked = ("solve", tmp_path / "table.csv", "--maximize", "quality", *words)
+        monkeypatch.setattr("sys.argv", ["dualroute", *map(str, asked)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err
+
+    file = tmp_path / "policy.json"
+    assert run("--budget", "8", "--policy", file, "--horizon", "40")[0] == 0
+    policy = read_policy(file)
+    assert policy.models == ("a", "b")
+    assert policy.horizon == 40
+    assert policy.accounts[0].limit.tolist() == [80]  # 8 USD for four queries, for forty
+    status, err = run("--horizon", "40")
+    assert (status, err.count("\n")) == (2, 1)

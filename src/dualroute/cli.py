@@ -236,12 +236,22 @@ def solve(
     feasibility_tolerance: Tolerance = 1e-9,
     relax: Relax = False,
     out: Out = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="Write the plan's prices as an online policy."),
+    ] = None,
+    horizon: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Queries the policy is for; as many as here if not given."),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Route a table of outcomes under limits, with a certificate."""
     from dualroute import routing
 
     _usable(out, json, solver, feasibility_tolerance)
+    if horizon is not None and policy is None:
+        raise OptionError("--horizon is of a policy; give --policy FILE.json with it")
     least, most = _objectives(minimize, maximize)
     progress = _Progress(maximize=most is not None)
     options = _options(gap, time_limit, seed, threads, progress)
@@ -257,6 +267,11 @@ def solve(
             options=options,
             tolerance=feasibility_tolerance,
         )
+    if policy is not None and plan.assignment is not None:
+        from dualroute.policy import Policy
+        from dualroute.policyfile import write_policy
+
+        write_policy(policy, Policy.of(plan, horizon=horizon))
     _finish_infeasible(plan, solver, options, out, json, relax=relax)
 
 

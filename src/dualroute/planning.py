@@ -299,11 +299,11 @@ class _Asked:
         chances = dict.fromkeys(scenarios, 1.0 / len(scenarios))
         if probabilities is not None:
             chances = {name: float(value) for name, value in probabilities.items()}
-            if set(chances) != set(scenarios) or min(chances.values()) < 0 or not math.isclose(
+            if set(chances) != set(scenarios) or min(chances.values()) <= 0 or not math.isclose(
                 sum(chances.values()), 1.0, abs_tol=1e-9
             ):  # fmt: skip
                 raise OptionError(
-                    f"probabilities are {chances}; give one of at least 0 for each scenario "
+                    f"probabilities are {chances}; give one above 0 for each scenario "
                     f"({', '.join(map(repr, scenarios))}), adding up to 1"
                 )
         if gpus is not None:
