@@ -336,3 +336,47 @@ def test_a_plot_is_drawn(tmp_path):
                          limits=[QualityFloor(mean=0.75)], options=EXACT)  # fmt: skip
     plot_replicas(plan, tmp_path / "plan.png")
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("solver", ["greedy", "subgradient", "highs"])
+def test_any_solver_plans_and_none_proves_too_much(solver):
+    # The hand-derived case: 29 is the optimum.
+    plan = plan_replicas(
+        [period("noon", 10)], [Replicas("m1", size=3, price=2.0, most=5)],
+        limits=[QualityFloor(mean=0.75)], solver=solver,
+        options=SolveOptions(mip_rel_gap=0.0, time_limit=5.0),
+    )  # fmt: skip
+    assert not plan.infeasible
+    assert plan.certified_bound <= 29 * (1 + 1e-12)
+    assert plan.objective >= 29 * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_counts_and_routings_belong_together_at_any_gap(seed):
+    traffic, replicas = drawn(seed + 40, scenarios=1 + seed % 2)
+    plan = plan_replicas(
+        traffic, replicas, limits=[QualityFloor(mean=FLOOR)], constant=seed % 3 == 0,
+        options=SolveOptions(mip_rel_gap=0.3, time_limit=10.0),
+    )  # fmt: skip
+    if plan.counts is None:
+        return
+    share = 1 / len(plan.scenarios)
+    routed = sum(one.objective for one in plan.plans.values()) * share
+    assert plan.replica_cost + routed == pytest.approx(plan.objective)
+    for (_, name), one in plan.plans.items():
+        used = np.bincount(one.assignment, minlength=len(replicas))
+        counts = plan.counts[plan.periods.index(name)]
+        assert (used <= counts * [r.size for r in replicas] + 1e-6).all()
+
+
+def test_a_floor_of_some_queries_asks_nothing_of_the_others():
+    # Group a needs a score of 2, which m1 alone gives; group b scores -10 whatever it does.
+    outcomes = Outcomes.from_arrays(
+        [[1.0, 4.0]] * 2, [[0.5, 1.0]] * 2,
+        columns={"score": [[0.0, 2.0], [-10.0, -10.0]]}, attributes={"g": ["a", "b"]},
+    )  # fmt: skip
+    floor = QualityFloor(total={"a": 2.0}, by="g", column="score")
+    plan = plan_replicas([Traffic("noon", outcomes)], [Replicas("m1", 1, 2.0, 3)], limits=[floor],
+                         options=EXACT)  # fmt: skip
+    assert plan.status == "optimal"
+    assert plan.objective == pytest.approx(1 + 4 + 2)

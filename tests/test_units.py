@@ -137,3 +137,34 @@ def test_time_that_is_up_leaves_a_bound_and_counts():
     found = solve_units(units([3.0]), value, mip_rel_gap=0.0, clock=Clock(1e-9))
     assert found.bound <= 8 <= found.objective
     assert value.asked >= 1
+
+
+def test_what_is_not_known_is_not_proved():
+    # No routing was found and nothing was bounded: that is no proof that there is none.
+    def silent(counts):
+        return Answer(np.array([math.inf]), np.array([-math.inf]), ())
+
+    found = solve_units(units([1.0], high=[1]), silent, mip_rel_gap=0.0, clock=Clock(5.0))
+    assert found.counts is None
+    assert found.bound < math.inf
+
+
+def test_time_is_up_after_the_first_answer_and_its_planes_still_bound():
+    value = Hinges(np.array([[12.0, 4.0]]), np.array([[[5.0], [1.0]]]))
+    cuts = (Cut(0, 12.0, np.array([5.0])), Cut(0, 4.0, np.array([1.0])))
+    found = solve_units(units([3.0]), value, mip_rel_gap=0.0, clock=Clock(1e-9), cuts=cuts)
+    assert 4 < found.bound <= 8
+
+
+def test_ctrl_c_leaves_what_was_found():
+    value = Hinges(np.array([[12.0, 4.0]]), np.array([[[5.0], [1.0]]]))
+
+    def interrupted(counts):
+        if value.asked == 2:
+            raise KeyboardInterrupt
+        return value(counts)
+
+    found = solve_units(units([3.0]), interrupted, mip_rel_gap=0.0, clock=Clock(60.0))
+    assert found.interrupted
+    assert found.counts is not None
+    assert found.bound <= 8 <= found.objective

@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,8 @@ class ReplicaPlan:
         Of the scenarios, ``(S,)``.
     counts
         Replicas, ``(T, R)``; None if no counts have a routing in every period.
+    weights
+        By scenario and period: queries that each row stands for.
     plans
         By scenario and period: the routing at these counts, with its own certificate.
     objective
@@ -57,7 +60,7 @@ class ReplicaPlan:
     best_bound
         What the search claims, which may be more.
     gap
-        ``(objective - certified_bound) / objective``; infinite without counts.
+        ``(objective - certified_bound) / abs(objective)``; infinite without counts.
     infeasible
         Whether it is proved that no counts within their limits serve all traffic.
     evaluations, nodes, seconds
@@ -89,7 +92,9 @@ class ReplicaPlan:
         if self.counts is None:
             return math.inf
         apart = max(0.0, self.objective - self.certified_bound)
-        return apart / abs(self.objective) if apart else 0.0
+        if not apart:
+            return 0.0
+        return apart / abs(self.objective) if self.objective else math.inf
 
     @property
     def status(self) -> str:
@@ -134,7 +139,10 @@ class ReplicaPlan:
                     "queries": plan.problem.n_queries * self.weights[scenario, period],
                     "objective": self.weights[scenario, period] * plan.objective,
                     "gap": _finite(plan.certificate.mip_rel_gap),
-                    "per_model": {line.model: line.queries for line in plan.per_model()},
+                    "per_model": {
+                        line.model: line.queries * self.weights[scenario, period]
+                        for line in plan.per_model()
+                    },
                 }
                 for (scenario, period), plan in self.plans.items()
             ],
@@ -196,7 +204,7 @@ def plan_replicas(
     probabilities
         Of the scenarios, adding up to 1; equal if not given.
     solver
-        Of the routings; it has prices.
+        Of the routings; without prices of its own, nothing but the cheapest pairs bounds a plan.
     options
         ``mip_rel_gap`` is of the whole objective (0.001 if no options are given); time limit,
         threads and progress as in `solve`.
@@ -229,14 +237,21 @@ def plan_replicas(
     found: list[tuple[UnitPlan, Routings]] = []
     shown = _Shown(options, started, len(groups))
 
+    stop = Event()
+    each = options if len(groups) == 1 else replace(options, threads=1)
+
     def solved(number: int, inside: ThreadPoolExecutor | None) -> tuple[UnitPlan, Routings]:
         slots = groups[number]
         problem = asked.unit_problem(slots)
         mine = [room for room in rooms if room.slot in slots]
-        routings = Routings(problem, asked.replicas, mine, slots, chosen, options, clock, inside)
-        cuts, center = routings.as_rented()
         share = workers / max(1, len(groups) - number)
         own = Clock(max(1e-3, clock.left * min(1.0, share)) if clock.left < math.inf else math.inf)
+        routings = Routings(problem, asked.replicas, mine, slots, chosen, each, own, inside, stop)
+        try:
+            cuts, center = routings.as_rented()
+        except KeyboardInterrupt:
+            stop.set()
+            cuts, center = (), None
         plan = solve_units(
             problem,
             routings.answer,
@@ -246,6 +261,8 @@ def plan_replicas(
             center=center,
             tell=lambda phase, objective, bound: shown.tell(number, phase, objective, bound),
         )
+        if plan.interrupted:
+            stop.set()
         return plan, routings
 
     with ThreadPoolExecutor(workers) as pool:
@@ -254,7 +271,13 @@ def plan_replicas(
         elif workers == 1:
             found = [solved(number, None) for number in range(len(groups))]
         else:
-            found = list(pool.map(lambda number: solved(number, None), range(len(groups))))
+            tasks = [pool.submit(solved, number, None) for number in range(len(groups))]
+            while True:
+                try:
+                    found = [task.result() for task in tasks]
+                    break
+                except KeyboardInterrupt:  # what runs ends with the best it has
+                    stop.set()
     return asked.plan(found, groups, rooms, time.perf_counter() - started)
 
 
@@ -310,7 +333,7 @@ class _Asked:
             least = sum(one.least * one.gpus for one in replicas)
             if not (gpus >= 0 and math.isfinite(gpus)):
                 raise OptionError(f"gpus is {gpus:g}; give a number of at least 0")
-            if least > gpus:
+            if least > gpus * (1 + 1e-12):
                 raise OptionError(
                     f"the least replicas need {least:g} GPUs and there are {gpus:g}; lower least, "
                     "or give more"
@@ -405,7 +428,7 @@ class _Asked:
             objective=math.fsum(plan.objective for plan, _ in found),
             replica_cost=paid,
             certified_bound=_sum_down([plan.bound for plan, _ in found]),
-            best_bound=sum(plan.claimed_bound for plan, _ in found),
+            best_bound=_sum_down([plan.claimed_bound for plan, _ in found]),
             infeasible=any(plan.bound == math.inf for plan, _ in found),
             evaluations=sum(plan.evaluations for plan, _ in found),
             nodes=sum(plan.nodes for plan, _ in found),
@@ -440,6 +463,9 @@ class _Shown:
 
 def _sum_down(bounds: list[float]) -> float:
     """A sum of bounds that rounding does not lift."""
+    for infinite in (math.inf, -math.inf):  # one period that nothing serves is enough
+        if infinite in bounds:
+            return infinite
     total = math.fsum(bounds)
     return total if len(bounds) == 1 or not math.isfinite(total) else math.nextafter(
         total, -math.inf

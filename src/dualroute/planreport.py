@@ -40,9 +40,13 @@ def replica_report(plan: ReplicaPlan) -> Group:
     parts.append(
         Text(
             f"{number(plan.objective)}{unit} in all: {number(plan.replica_cost)} for replicas, "
-            f"{number(routed)} for routing. No plan costs less than "
-            f"{number(plan.certified_bound)}: proved, so this is within "
-            f"{short(100 * plan.gap)} % of the best."
+            f"{number(routed)} for routing. "
+            + (
+                f"No plan costs less than {number(plan.certified_bound)}: proved, so this is "
+                f"within {short(100 * plan.gap)} % of the best."
+                if math.isfinite(plan.certified_bound)
+                else "Nothing is proved yet about how far from the best it is."
+            )
         )
     )
     if len(plan.scenarios) > 1:
@@ -67,9 +71,18 @@ def _period(plan: ReplicaPlan, t: int, period: str) -> tuple[float, float, float
         routed, weight = plan.plans[scenario, period], plan.weights[scenario, period]
         queries += chance * weight * routed.problem.n_queries
         cost += chance * weight * routed.objective
-        for line in routed.limits():
-            if line.name.startswith("capacity") and line.limit > 0:
-                fullest = float(np.fmax(fullest, line.use / line.limit))
+        assert routed.assignment is not None
+        for r, one in enumerate(plan.replicas):
+            if plan.counts[t, r]:
+                mine = routed.assignment == routed.outcomes.model_index(one.model)
+                taken = float(mine.sum())
+                if one.column is not None:
+                    grid = routed.outcomes.column(one.column)
+                    shape = (routed.outcomes.n_queries, routed.outcomes.n_models)
+                    column = routed.outcomes.model_index(one.model)
+                    taken = float(np.broadcast_to(grid, shape)[mine, column].sum())
+                held = one.size * plan.counts[t, r]
+                fullest = float(np.fmax(fullest, weight * taken / held))
     return queries, cost, fullest
 
 

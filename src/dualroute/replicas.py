@@ -65,7 +65,7 @@ class Replicas:
                     f"replicas of {self.model!r}: {name} is {value:g}; give a number of at least 0"
                 )
         counts = (self.least, self.most, 0 if self.running is None else self.running)
-        if any(not isinstance(count, int) or count < 0 for count in counts):
+        if any(not isinstance(count, int | np.integer) or count < 0 for count in counts):
             raise OptionError(
                 f"replicas of {self.model!r}: least, most and running are {counts}; give whole "
                 "numbers of at least 0"
@@ -176,6 +176,8 @@ def read_replicas(path: str | Path) -> ReplicaFile:
     known = [one.name for one in fields(Replicas)]
     made = []
     for k, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            raise TableError(f"{path}, replicas {k}: found {entry!r}; write a [[replicas]] table")
         strange = [name for name in entry if name not in known]
         missing = [name for name in ("model", "size", "price", "most") if name not in entry]
         if strange or missing:
@@ -191,6 +193,14 @@ def read_replicas(path: str | Path) -> ReplicaFile:
             f"{path}: unknown {strange[0]!r}; beside [[replicas]] there are gpus, constant and "
             "[probabilities]"
         )
+    kinds = {"gpus": (int, float), "constant": bool, "probabilities": dict}
+    for name, value in content.items():
+        wrong = isinstance(value, bool) and name == "gpus"
+        if not isinstance(value, kinds[name]) or wrong:  # type: ignore[arg-type]
+            raise TableError(f"{path}: {name} is {value!r}; see what the documentation shows")
+    chances = content.get("probabilities", {}).values()
+    if not all(isinstance(value, int | float) for value in chances):
+        raise TableError(f"{path}: a probability is no number; write busy = 0.25")
     return ReplicaFile(tuple(made), **content)
 
 

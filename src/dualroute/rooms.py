@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from threading import Event
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class Room:
     def floors(self) -> list[Rows]:
         """Limits from below that all queries share."""
         own = self.problem.rows[: len(self.problem.rows) - self.families]
-        return [rows for rows in own if rows.at_least and rows.n_pools == 1]
+        return [r for r in own if r.at_least and r.n_pools == 1 and r.pool.min() == 0]
 
     def most_of(self, family: Rows, counts: Floats) -> RoutingProblem:
         """The most of a floor's column that these counts allow, other limits aside."""
@@ -158,8 +159,10 @@ class Routings:
     options: SolveOptions
     clock: Clock
     pool: ThreadPoolExecutor | None
+    stop: Event = field(default_factory=Event)
     solutions: list[Solution] = field(default_factory=list)
     _best: float = math.inf
+    _at: bytes = b""
     _order: list[int] = field(default_factory=list)
     _memory: list["_Memory"] = field(default_factory=list)
 
@@ -193,13 +196,17 @@ class Routings:
         if (whole == counts).all() and self.problem.fits(whole):
             value = self.problem.fixed_cost(whole) + math.fsum(upper.tolist())
             if value < self._best:
-                self._best = value
+                self._best, self._at = value, whole.tobytes()
                 self.solutions = [routed[k].solution for k in range(size)]
         cuts = [one.cut for one in routed.values() if one.cut is not None]
         return Answer(upper, lower, tuple(cuts))
 
     def plans(self, counts: Ints) -> dict[tuple[str, str], Plan]:
         """The routings of the best counts found, certified under the limits as stated."""
+        if self._at != counts.tobytes():  # Ctrl-C came between an answer and its use
+            self._best = math.inf
+            self.stop.clear()
+            self.answer(counts.astype(np.float64))
         held = {}
         for room, solution in zip(self.rooms, self.solutions, strict=True):
             problem = room.at_counts(counts[self._mine(room)], widened=False)
@@ -211,7 +218,8 @@ class Routings:
     def as_rented(self) -> tuple[tuple[Cut, ...], Floats]:
         """Planes and counts from routings that pay for what they use of every replica.
 
-        With fractional replicas, and as many as are wanted, that is the optimum.
+        With fractional replicas, as many as are wanted, and counts of each period's own, that is
+        near the optimum.
         """
         prices = np.array([one.price + one.opening / max(one.most, 1) for one in self.replicas])
         counts = np.zeros(self.problem.cost.size)
@@ -223,7 +231,12 @@ class Routings:
         for number, (room, (solution, used)) in enumerate(zip(self.rooms, rented, strict=True)):
             mine = self._mine(room)
             counts[mine] = np.maximum(counts[mine], used)
-            cut = self._plane(number, room, room.problem, solution)
+            stated = room.at_counts(np.zeros(room.at.size))
+            cheapest = cheapest_total(stated, Prices.of(stated, np.zeros(stated.n_rows)))
+            if cheapest is not None:  # whatever the counts, and whatever a solver leaves
+                least = rounded_down(cheapest * Fraction(room.share))
+                cuts.append(Cut(number, least, np.zeros(self.problem.cost.size)))
+            cut = self._plane(number, room, stated, solution)
             if cut is not None and solution.prices is not None:
                 cuts.append(cut)
                 self._memory[number].planes.append((cut, solution.prices))
@@ -242,6 +255,16 @@ class Routings:
             prices=None,
         )
 
+    def _solved(self, solver: Solver, problem: RoutingProblem, part: float) -> Solution:
+        """A routing problem solved; Ctrl-C ends more than one of them."""
+        if self.stop.is_set() and self.solutions:
+            raise KeyboardInterrupt
+        solution = solver.solve(problem, self._options(part))
+        if solution.termination is Termination.INTERRUPTED:
+            self.stop.set()
+            raise KeyboardInterrupt
+        return solution
+
     def _mine(self, room: Room) -> slice:
         """Where the counts of a room's slot stand."""
         place = self.slots.index(room.slot)
@@ -259,14 +282,17 @@ class Routings:
             return _Routed(Solution(Status.INFEASIBLE, Termination.INFEASIBLE), math.inf, math.inf,
                            short)  # fmt: skip
         solver = self.solver if whole else for_bounds(self.solver)
-        solution = solver.solve(problem, self._options(part))
+        solution = self._solved(solver, problem, part)
         certificate = certify(problem, solution)
         lower = certificate.bound * room.share
-        upper = (certificate.objective if whole else certificate.bound) * room.share
+        value = certificate.objective if whole else certificate.bound
+        upper = value * room.share if math.isfinite(value) else math.inf
         cut = self._cut(number, room, problem, solution, certificate)
         if certificate.feasible:
             use = np.concatenate([np.empty(0), *certificate.use])[room.at]
-            self._memory[number].routings.append(_Known(upper, use, solution))
+            self._memory[number].routings.append(
+                _Known(certificate.objective * room.share, use, solution)
+            )
             self._memory[number].routings.sort(key=lambda known: known.upper)
             del self._memory[number].routings[_REMEMBERED:]
         if cut is not None and cut.value >= 0 and solution.prices is not None:
@@ -293,7 +319,7 @@ class Routings:
             if planes and least > _NEAR_FLOOR * size:
                 continue
             problem = room.most_of(family, counts)
-            solution = for_bounds(self.solver).solve(problem, self._options(_ROUGHLY))
+            solution = self._solved(for_bounds(self.solver), problem, _ROUGHLY)
             total = None if solution.prices is None else cheapest_total(problem, solution.prices)
             if solution.prices is None or total is None:
                 continue

@@ -29,15 +29,16 @@ import highspy
 import numpy as np
 
 from dualroute.arrays import Bools, Floats, Ints
+from dualroute.certificate import PROVED_OPTIMAL
 from dualroute.highs import QuietHighs
 from dualroute.solver import Clock
 
 _EPSILON = 2.0**-52
 _SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
 _ROUNDS = 60  # of fractional counts, before whole ones are asked for
-_FAILURES = 5  # of these in succession, near counts that serve all
+_FAILURES = 5  # fractional counts in succession that nothing serves, before they are left
 _PROPOSALS = 200  # of whole counts, before the tree
-_NEAR = 0.3  # of the gap asked: fractional counts are as good as they need to be
+_NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are good enough
 _WHOLE = 1e-6
 _STABLE = 0.6  # of the way from the best counts so far to those proposed
 _INFINITY = highspy.kHighsInf
@@ -139,6 +140,8 @@ class UnitPlan:
         What the master program's branch and cut says, which is not proved.
     evaluations, nodes
         Counts whose routing problems were solved, and nodes of the tree.
+    interrupted
+        Whether Ctrl-C ended the search.
     """
 
     counts: Ints | None
@@ -147,6 +150,7 @@ class UnitPlan:
     claimed_bound: float
     evaluations: int
     nodes: int
+    interrupted: bool = False
 
 
 Evaluate = Callable[[Floats], Answer]
@@ -203,33 +207,46 @@ class _Search:
     answers: dict[bytes, Answer] = field(default_factory=dict)
     evaluations: int = 0
     nodes: int = 0
+    interrupted: bool = False
     _master: "_Master" = field(init=False)
 
     def run(self) -> UnitPlan:
         problem = self.problem
-        most = self._ask(problem.high.astype(np.float64))
-        if np.isinf(most.lower).any():  # more capacity never hurts: nothing else has a routing
-            self.bound = self.claimed = math.inf
-            return self._found()
-        self._master = _Master(problem, most)
-        self._master.add(self.cuts)
         try:
+            most = self._ask(problem.high.astype(np.float64))
+            if (most.lower == math.inf).any():  # more capacity never hurts: no counts will do
+                self.bound = self.claimed = math.inf
+                return self._found()
             self._offer(problem.high, most)
+            self._master = _Master(problem, most)
+            self._master.add(self.cuts)
+            rounded = np.ceil(self.center - _WHOLE).astype(np.int64)
+            if problem.fits(rounded):
+                self._whole(rounded)
             self._relax()
             self._propose()
             self._prove()
         except KeyboardInterrupt:
-            pass
+            self.interrupted = True
         return self._found()
 
     def _found(self) -> UnitPlan:
         bound = min(self.bound, self.objective)
         claimed = max(bound, min(self.claimed, self.objective))
-        return UnitPlan(self.counts, self.objective, bound, claimed, self.evaluations, self.nodes)
+        return UnitPlan(
+            self.counts,
+            self.objective,
+            bound,
+            claimed,
+            self.evaluations,
+            self.nodes,
+            self.interrupted,
+        )
 
     @property
     def _tolerance(self) -> float:
-        return self.mip_rel_gap * abs(self.objective) if self.counts is not None else 0.0
+        gap = max(self.mip_rel_gap, PROVED_OPTIMAL)  # safe bounds stay a little below
+        return gap * abs(self.objective) if self.counts is not None else 0.0
 
     def _ask(self, counts: Floats) -> Answer:
         key = counts.tobytes()
@@ -261,6 +278,9 @@ class _Search:
             known = asked.tobytes() in self.answers
             answer = self._ask(asked)
             self._master.add(answer.cuts)
+            counts = np.rint(asked).astype(np.int64)
+            if (counts == asked).all():
+                self._offer(counts, answer)
             value = self._master.paid(asked) + math.fsum(answer.upper.tolist())
             if value < self.bound:  # a relaxation that was not solved
                 value = math.inf
@@ -270,9 +290,11 @@ class _Search:
             else:  # back to where all are served
                 step, failed = 0.5 * step, failed + 1
             solved = self._master.relaxed(problem.low, problem.high)
-            if solved is None or self.clock.expired:
+            if solved is None:
                 return
             self.bound = max(self.bound, solved.bound)
+            if self.clock.expired:
+                return
             self.tell("relaxation", self.objective, self.bound)
             near = max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best)
             if known or failed > _FAILURES or (math.isfinite(best) and best - solved.value <= near):
@@ -292,9 +314,10 @@ class _Search:
             self.claimed = max(self.claimed, claimed)
             if self.objective - claimed <= self._tolerance:
                 return
-            if counts.astype(np.float64).tobytes() in self.answers:
-                return
+            known = counts.astype(np.float64).tobytes() in self.answers
             self._whole(counts)
+            if known:
+                return
             self.tell("whole units", self.objective, self.bound)
 
     def _prove(self) -> None:
@@ -415,7 +438,7 @@ class _Master:
         rows, sides = [], []
         for line, held in zip(problem.pool, problem.held, strict=True):
             rows.append(self._row((slice(0, d), -line), (self._softly, max(held, 1.0))))
-            sides.append(-held)
+            sides.append(-held * (1 + 2e-12))  # no tighter than `UnitProblem.fits`
         for p, (a, b, _) in enumerate(problem.switches):
             for sign in (1.0, -1.0):
                 rows.append(self._row((a, -sign), (b, sign), (d + p, 1.0)))
@@ -446,11 +469,15 @@ class _Master:
 
     def add(self, cuts: Sequence[Cut]) -> None:
         """Planes; those that are there already change nothing."""
-        rows, sides, of = [], [], []
+        rows: list[Floats] = []
+        sides: list[float] = []
+        of: list[int] = []
         d = self._d
         for cut in cuts:
             if cut.value < 0:
-                size = max(float(cut.slope.max(initial=0.0)), 1e-300)
+                size = float(cut.slope.max(initial=0.0))
+                if size == 0:
+                    continue
                 row = self._row((slice(0, d), cut.slope / size), (self._softly, 1.0))
                 side = cut.constant / size
                 side -= 8 * _EPSILON * (abs(side) + float(np.abs(row[:d]) @ self._high[:d]))
@@ -464,16 +491,15 @@ class _Master:
                 # A value lies above every plane, and is the largest of them.
                 self._low[at] = least if first else max(self._low[at], least)
                 self._high[at] = most if first else max(self._high[at], most)
-            rows.append(row)
-            sides.append(side)
-            of.append(cut.value)
+            if _add_row(self._model, side, row):  # HiGHS refuses numbers beyond 1e15
+                rows.append(row)
+                sides.append(side)
+                of.append(cut.value)
         if not rows:
             return
         self._rows = np.concatenate([self._rows, np.array(rows)])
         self._sides = np.concatenate([self._sides, sides])
         self._of_value = np.concatenate([self._of_value, of])
-        for side, row in zip(sides, rows, strict=True):
-            _add_row(self._model, side, row)
 
     def paid(self, counts: Floats) -> float:
         """What counts cost without routing, whole or not: opening by the share of the most."""
@@ -488,7 +514,7 @@ class _Master:
         cost = self._cost.copy()
         shared = (low == 0) & (high > 0)
         cost[:d] += np.where(shared, opening / np.maximum(high, 1), 0.0) * (1 - 4 * _EPSILON)
-        return cost, float(opening[low > 0].sum()) * (1 - 8 * _EPSILON)
+        return cost, math.fsum(opening[low > 0].tolist()) * (1 - 8 * _EPSILON)
 
     def relaxed(self, low: Ints, high: Ints) -> _Relaxed | None:
         """The linear program in a box, with a bound that rounding has no part in."""
@@ -547,14 +573,18 @@ class _Master:
     def _box(self, low: Ints, high: Ints) -> tuple[Floats, Floats]:
         lows, highs = self._low.copy(), self._high.copy()
         lows[: self._d], highs[: self._d] = low, high
-        lows[self._values] -= 1e-9 * _SCALE  # more than the rounding of a plane's ends
-        highs[self._values] += 1e-9 * _SCALE
+        # More than the rounding of a plane's ends.
+        ends = np.maximum(np.abs(lows[self._values]), np.abs(highs[self._values]))
+        lows[self._values] -= 1e-9 * _SCALE + 1e-12 * ends
+        highs[self._values] += 1e-9 * _SCALE + 1e-12 * ends
         return lows, highs
 
 
-def _add_row(model: QuietHighs, side: float, row: Floats) -> None:
+def _add_row(model: QuietHighs, side: float, row: Floats) -> bool:
+    """Add a row; whether HiGHS took it."""
     where = np.flatnonzero(row).astype(np.int32)
-    model.addRow(side, _INFINITY, where.size, where, row[where])
+    taken = model.addRow(side, _INFINITY, where.size, where, row[where])
+    return bool(taken != highspy.HighsStatus.kError)
 
 
 def safe_bound(
