@@ -37,6 +37,7 @@ _EPSILON = 2.0**-52
 _SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
 _ROUNDS = 60  # of fractional counts, before whole ones are asked for
 _FAILURES = 5  # fractional counts in succession that nothing serves, before they are left
+_RESERVED, _LONG = 0.2, 60.0  # of the time (of this many seconds at most), for the proof
 _PROPOSALS = 200  # of whole counts, before the tree
 _NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are good enough
 _WHOLE = 1e-6
@@ -305,7 +306,7 @@ class _Search:
     def _propose(self) -> None:
         """Whole counts that look best to the planes so far, until they prove to be."""
         for _ in range(_PROPOSALS):
-            if self.clock.expired:
+            if self.clock.left <= _RESERVED * min(self.clock.time_limit, _LONG):
                 return
             proposed = self._master.whole(self.clock.left, 0.25 * self.mip_rel_gap)
             if proposed is None:
