@@ -248,6 +248,7 @@ class Routings:
         return replace(
             self.options,
             mip_rel_gap=part * self.options.mip_rel_gap,
+            mip_abs_gap=0.0,
             time_limit=max(min(self.clock.left, patience), 0.1),
             threads=1 if self.pool is not None else self.options.threads,
             progress=None,
