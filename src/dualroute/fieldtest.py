@@ -446,13 +446,13 @@ def _split(
     tell: Callable[[str], None],
 ) -> RegretSplit:
     tell("splitting the regret")
-    aim = {"minimize": minimize, "maximize": maximize}
-    plan = solve(scene.predicted, **aim, limits=limits, options=options)  # type: ignore[arg-type]
-    ideal = solve(scene.truth, **aim, limits=limits, options=options)  # type: ignore[arg-type]
-    free = solve(scene.truth, **aim, options=options)  # type: ignore[arg-type]
+    aim: dict[str, Any] = {"minimize": minimize, "maximize": maximize}
+    plan = solve(scene.predicted, **aim, limits=limits, options=options)
+    ideal = solve(scene.truth, **aim, limits=limits, options=options)
+    free = solve(scene.truth, **aim, options=options)
     if plan.assignment is None:
         raise RoutingError(f"no plan on the predictions: {plan.certificate.verdict}")
-    judged = verify(scene.truth, plan.assignment, **aim, limits=limits, options=options)  # type: ignore[arg-type]
+    judged = verify(scene.truth, plan.assignment, **aim, limits=limits, options=options)
     n = scene.n
     value = judged.problem.reported(judged.certificate.value) / n
     kept: dict[str, bool] = {}

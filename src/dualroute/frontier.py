@@ -315,11 +315,11 @@ def _amount_of(limit: Limit) -> str:
     raise OptionError(f"{limit!r} has no amount to sweep; give a Budget, a Capacity or another one")
 
 
-def _with_amount(limit: Limit, value: float) -> Limit:
+def _with_amount(limit: Any, value: float) -> Limit:
     name = _amount_of(limit)
     held = getattr(limit, name)
     amount = dict.fromkeys(held, value) if isinstance(held, Mapping) else value
-    changed: Limit = replace(limit, **{name: amount})  # type: ignore[type-var]
+    changed: Limit = replace(limit, **{name: amount})
     return changed
 
 

@@ -232,8 +232,8 @@ def _with_margins(
     held = list(limits)
     for i, extra in zip(promised, margin.tolist(), strict=True):
         limit: Any = limits[i]
-        if isinstance(limit, Budget):
-            total = max(0.0, float(limit.total) - n * extra)  # type: ignore[arg-type]
+        if isinstance(limits[i], Budget):
+            total = max(0.0, float(limit.total) - n * extra)
             held[i] = replace(limit, total=total, confidence=None)
         elif limit.mean is not None:
             held[i] = replace(limit, mean=min(1.0, limit.mean + extra), confidence=None)

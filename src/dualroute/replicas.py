@@ -1,7 +1,6 @@
 """Capacity that is bought in whole units, and the traffic it is for."""
 
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from dualroute.errors import OptionError, TableError
 from dualroute.outcomes import Outcomes
+from dualroute.tomlfile import read_toml
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +163,7 @@ def read_replicas(path: str | Path) -> ReplicaFile:
     TableError
         Naming the file, and the entry and field that cannot be used.
     """
-    try:
-        with open(path, "rb") as file:
-            content = tomllib.load(file)
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror}); check the name") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not valid TOML ({error}); mend the line") from None
+    content = read_toml(path)
     entries = content.pop("replicas", None)
     if not isinstance(entries, list) or not entries:
         raise TableError(f"{path}: no [[replicas]]; write one such table per model")
@@ -193,14 +187,18 @@ def read_replicas(path: str | Path) -> ReplicaFile:
             f"{path}: unknown {strange[0]!r}; beside [[replicas]] there are gpus, constant and "
             "[probabilities]"
         )
-    kinds = {"gpus": (int, float), "constant": bool, "probabilities": dict}
-    for name, value in content.items():
-        wrong = isinstance(value, bool) and name == "gpus"
-        if not isinstance(value, kinds[name]) or wrong:  # type: ignore[arg-type]
-            raise TableError(f"{path}: {name} is {value!r}; see what the documentation shows")
-    chances = content.get("probabilities", {}).values()
-    if not all(isinstance(value, int | float) for value in chances):
-        raise TableError(f"{path}: a probability is no number; write busy = 0.25")
+    chances = content.get("probabilities", {})
+    fine = {
+        "gpus": type(content.get("gpus", 0)) in (int, float),
+        "constant": isinstance(content.get("constant", False), bool),
+        "probabilities": isinstance(chances, dict)
+        and all(type(chance) in (int, float) for chance in chances.values()),
+    }
+    for name in (name for name, holds in fine.items() if not holds):
+        raise TableError(
+            f"{path}: {name} is {content[name]!r}; gpus is a number, constant true or false, and "
+            "[probabilities] a number for each scenario"
+        )
     return ReplicaFile(tuple(made), **content)
 
 

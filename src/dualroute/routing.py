@@ -1,7 +1,6 @@
 """The main job: outcomes or texts in, a certified plan out."""
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from dualroute.predictor import Predictor, cross_predict
 from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem, regrets
 from dualroute.proof import Proof
 from dualroute.solver import Solution, SolveOptions, Solver, Status, Termination
+from dualroute.tomlfile import read_toml
 
 _BOUND_BY = "lagrangian"
 _BOUND_SECONDS = 1.0  # at least, for prices where a solver has none
@@ -522,13 +522,7 @@ def read_limits(path: str | Path) -> tuple[Limit | Restriction, ...]:
     TableError
         Naming the file, and the entry and field that cannot be used.
     """
-    try:
-        with open(path, "rb") as file:
-            content = tomllib.load(file)
-    except OSError as error:
-        raise TableError(f"{path}: cannot be read ({error.strerror}); check the name") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TableError(f"{path}: not valid TOML ({error}); mend the line") from None
+    content = read_toml(path)
     entries = content.pop("limit", [])
     if content or not isinstance(entries, list) or not entries:
         found = ", ".join(map(repr, content)) or "no [[limit]]"

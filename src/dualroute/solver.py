@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dualroute.arrays import Ints
 from dualroute.errors import OptionError
@@ -198,15 +198,20 @@ class Solver(Protocol):
 def for_many(solver: Solver) -> Solver:
     """The solver, set up for many solves in one go: loading compiled code is then repaid."""
     if getattr(solver, "compiled", True) is None:
-        return replace(solver, compiled=True)  # type: ignore[type-var]
+        return _with(solver, compiled=True)
     return solver
 
 
 def for_bounds(solver: Solver) -> Solver:
     """The solver, set up to end at the optimum of the relaxation, where it can."""
     if getattr(solver, "relax", True) is False:
-        return replace(solver, relax=True)  # type: ignore[type-var]
+        return _with(solver, relax=True)
     return solver
+
+
+def _with(solver: Any, **options: bool) -> Solver:
+    changed: Solver = replace(solver, **options)  # every registered solver is a dataclass
+    return changed
 
 
 @dataclass(frozen=True, slots=True)

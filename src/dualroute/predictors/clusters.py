@@ -172,14 +172,15 @@ class Clusters:
         for column in asked:
             grid = np.broadcast_to(observed.columns[column], (len(texts), 1))
             mean, sd = self._averaged(cluster, grid, grid.mean(axis=0))
-            merged[column] = self._beside(told.columns[column], mean)
+            merged[column] = self._beside(told, column, mean)
             if column + SPREAD in told.columns:
-                merged[column + SPREAD] = self._beside(told.columns[column + SPREAD], sd)
+                merged[column + SPREAD] = self._beside(told, column + SPREAD, sd)
         self._told = replace(told, models=(*told.models, name), columns=merged)
         return self
 
-    def _beside(self, known: Floats, new: Floats) -> Floats:
-        shape = (self._centers.shape[0], len(self._told.models))  # type: ignore[union-attr]
+    def _beside(self, told: Outcomes, column: str, new: Floats) -> Floats:
+        known = told.columns[column]
+        shape = (self._centers.shape[0], told.n_models)
         wide = np.broadcast_to(known, shape)
         return np.concatenate([wide, np.broadcast_to(new, (shape[0], 1))], axis=1).astype(
             known.dtype

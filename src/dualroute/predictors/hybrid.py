@@ -380,7 +380,8 @@ def _with_embedding(part: str | Predictor, embedding: Embedding) -> Predictor:
     made: Any = registry.create("predictors", part) if isinstance(part, str) else copy.copy(part)
     if hasattr(made, "embedding"):
         made = replace(made, embedding=embedding)
-    return made  # type: ignore[no-any-return]
+    given: Predictor = made
+    return given
 
 
 @dataclass(slots=True)
