@@ -14,13 +14,13 @@ from dualroute.comparison import (
     Compared,
     Comparison,
     _judged,
-    check_figure,
     compare,
     comparison_csv,
     comparison_report,
     plot_comparison,
 )
 from dualroute.errors import OptionError
+from dualroute.figures import check_figure
 from dualroute.instances import continuous
 from dualroute.report import print_report
 from dualroute.solver import SolveOptions

@@ -388,7 +388,7 @@ def frontier(
 ) -> None:
     """Sweep one limit, every point certified; single models and lambda beside."""
     from dualroute import frontier as swept
-    from dualroute.comparison import check_figure
+    from dualroute.figures import check_figure
     from dualroute.frontierreport import frontier_report, plot_frontier
     from dualroute.report import print_report
 
@@ -492,7 +492,7 @@ def plan(
     json: Json = None,
 ) -> None:
     """Plan capacity: how many replicas of each model, by period, at least total cost."""
-    from dualroute.comparison import check_figure
+    from dualroute.figures import check_figure
     from dualroute.planning import Traffic, plan_replicas, read_replicas, traffic_by
     from dualroute.planreport import plot_replicas, replica_report
     from dualroute.report import print_report
@@ -576,7 +576,7 @@ def simulate(
     json: Json = None,
 ) -> None:
     """Replay a table as a stream, routed one query at a time by online rules."""
-    from dualroute.comparison import check_figure
+    from dualroute.figures import check_figure
     from dualroute.report import print_report
     from dualroute.simulation import (
         Outage,
@@ -782,6 +782,7 @@ def compare(
     """Solve by several solvers, each in a process of its own, and check what they claim."""
     from dualroute import comparison, registry
     from dualroute.bench import machine, plain
+    from dualroute.figures import check_figure
     from dualroute.formulation import formulate
     from dualroute.report import print_report
     from dualroute.tables import write_atomically
@@ -793,7 +794,7 @@ def compare(
     for name in names:
         registry.create("solvers", name)
     if plot is not None:
-        comparison.check_figure(plot)
+        check_figure(plot)
     least, most = _objectives(minimize, maximize)
     options = _options(gap, time_limit, 0, threads, None)
     asked = _limits(budget, quality_floor, quality_total, capacity, limits)
@@ -879,9 +880,9 @@ def evaluate(
 ) -> None:
     """Learn from a history, route a later batch by many rules, judge all on what happened."""
     from dualroute import registry
-    from dualroute.comparison import check_figure
     from dualroute.fieldreport import field_report, plot_field_test
     from dualroute.fieldtest import field_test
+    from dualroute.figures import check_figure
     from dualroute.report import print_report
 
     _usable(None, json, None, 0.0)

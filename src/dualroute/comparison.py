@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dualroute import memory, registry
 from dualroute.certificate import certify
-from dualroute.errors import MissingDependencyError, OptionError, RoutingError
+from dualroute.errors import OptionError, RoutingError
+from dualroute.figures import empty_figure, write_figure
 from dualroute.instances import continuous
 from dualroute.problem import RoutingProblem
 from dualroute.routing import explained
 from dualroute.solver import Progress, SolveOptions, Status
-from dualroute.tables import write_atomically
 from dualroute.worker import Worker, largest_peak
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _AGREE = 1e-9  # of the objective: optima closer than this are the same
 _WARM_QUERIES, _WARM_MODELS = 300, 6
 _WARM_SECONDS = 3.0
 _PATIENCE = 120.0  # seconds past its limit after which a solver's process is ended
-_FIGURE_SUFFIXES = (".png", ".svg", ".pdf")
 Point: TypeAlias = tuple[float, float, float]
 
 
@@ -421,24 +420,6 @@ def comparison_csv(comparison: Comparison) -> str:
     return written.getvalue()
 
 
-def check_figure(path: str | Path) -> None:
-    """Refuse a plot that cannot be written, before time is spent on its numbers.
-
-    Raises
-    ------
-    OptionError
-        If the suffix is not one of a figure.
-    MissingDependencyError
-        If matplotlib is absent.
-    """
-    from importlib.util import find_spec
-
-    if Path(path).suffix not in _FIGURE_SUFFIXES:
-        raise OptionError(f"{path}: no figure; name it {', '.join(_FIGURE_SUFFIXES)}")
-    if find_spec("matplotlib") is None:
-        raise MissingDependencyError("a plot needs matplotlib; pip install 'dualroute[plots]'")
-
-
 def plot_comparison(comparison: Comparison, path: str | Path) -> None:
     """Draw how each solver's gap fell over time, one panel for each problem.
 
@@ -452,18 +433,14 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> None:
     Raises
     ------
     OptionError, MissingDependencyError
-        As `check_figure` does.
+        As `dualroute.figures.check_figure` does.
     """
-    check_figure(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
     labels = list(dict.fromkeys(row.problem for row in comparison.rows))
     across = min(len(labels), 3)
     down = math.ceil(len(labels) / across)
-    figure = Figure(figsize=(4.6 * across, 3.6 * down + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(path, 4.6 * across, 3.6 * down + 0.6)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     solvers = list(dict.fromkeys(row.solver for row in comparison.rows))
     for panel, label in zip(panels, labels, strict=False):
@@ -486,7 +463,7 @@ def plot_comparison(comparison: Comparison, path: str | Path) -> None:
             loc="outside lower center",
             ncols=min(len(named), 2 * across + 1),
         )
-    write_atomically(path, lambda part: figure.savefig(part, format=Path(path).suffix[1:]))
+    write_figure(figure, path)
 
 
 _SMALLEST_GAP = 1e-12

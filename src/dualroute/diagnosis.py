@@ -22,7 +22,7 @@ from dualroute.arrays import Bools, Floats, Ints
 from dualroute.certificate import Certificate, certify
 from dualroute.errors import OptionError
 from dualroute.linear import Task, linear_form
-from dualroute.problem import Prices, RoutingProblem, Rows
+from dualroute.problem import Prices, RoutingProblem
 from dualroute.solver import Clock, Solution, SolveOptions, Status, Termination
 
 _NATIVE = "lagrangian"
@@ -428,22 +428,14 @@ def _with_rows(problem: RoutingProblem, kept: Bools) -> RoutingProblem:
 
 def _use_of_row(problem: RoutingProblem, row: int) -> Floats:
     """What every pair takes of one row, ``(n, m)``; ``inf`` where it is forbidden."""
-    rows, pool = _family(problem, row)
+    rows, pool = problem.family(row)
     taken = np.where(rows.pool == pool, rows.signed(rows.usage.astype(np.float64)), 0.0)
     use: Floats = np.where(np.isfinite(problem.objective), taken, np.inf)
     return use
 
 
-def _family(problem: RoutingProblem, row: int) -> tuple[Rows, int]:
-    for rows in problem.rows:
-        if row < rows.n_pools:
-            return rows, row
-        row -= rows.n_pools
-    raise IndexError(row)
-
-
 def _member(problem: RoutingProblem, row: int) -> Member:
-    rows, pool = _family(problem, row)
+    rows, pool = problem.family(row)
     limit = (-1.0 if rows.at_least else 1.0) * float(rows.limit[pool]) + 0.0
     label = rows.labels[pool] if rows.labels else ""
     return Member(rows.name, label, ">=" if rows.at_least else "<=", rows.unit, limit)

@@ -8,11 +8,10 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dualroute.comparison import check_figure
 from dualroute.evaluation import EqualCost
 from dualroute.fieldtest import FieldTest, RuleLine
+from dualroute.figures import empty_figure, write_figure
 from dualroute.report import plain, ruled_table, short
-from dualroute.tables import write_atomically
 
 _NAMED = {"certified": "C2", "lambda": "black", "oracle": "C9"}  # drawn boldly
 
@@ -41,12 +40,7 @@ def plot_field_test(test: FieldTest, path: str | Path) -> None:
     OptionError, MissingDependencyError
         If the name ends otherwise, or matplotlib is absent.
     """
-    check_figure(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.5, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(path, 11.5, 5.2)
     left, right = figure.subplots(1, 2, width_ratios=(2.2, 1))
     costs = [cost for cost, _ in test.singles.values()]
     left.scatter(
@@ -93,7 +87,7 @@ def plot_field_test(test: FieldTest, path: str | Path) -> None:
         f"{plain(test.predictor)} learned from {test.n_history}",
         fontsize=11,
     )
-    write_atomically(path, lambda part: figure.savefig(part, format=Path(path).suffix[1:]))
+    write_figure(figure, path)
 
 
 def _crowded(test: FieldTest) -> bool:

@@ -6,11 +6,10 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dualroute.comparison import check_figure
+from dualroute.figures import empty_figure, write_figure
 from dualroute.frontier import Frontier, Spot
 from dualroute.report import number, plain, ruled_table, short
 from dualroute.sensitivity import Sensitivity, WhatIf
-from dualroute.tables import write_atomically
 
 
 def frontier_report(frontier: Frontier) -> Group:
@@ -107,14 +106,9 @@ def plot_frontier(frontier: Frontier, path: str | Path) -> None:
     Raises
     ------
     OptionError, MissingDependencyError
-        As `dualroute.comparison.check_figure` does.
+        As `dualroute.figures.check_figure` does.
     """
-    check_figure(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(path, 6.4, 4.4)
     panel = figure.subplots()
     routed = [point for point in frontier.points if not math.isnan(point.objective)]
     if frontier.singles:
@@ -144,7 +138,7 @@ def plot_frontier(frontier: Frontier, path: str | Path) -> None:
         panel.set(xlabel=f"{frontier.limit} ({frontier.limit_unit})", ylabel=frontier.unit)
     panel.grid(alpha=0.3)
     panel.legend()
-    write_atomically(path, lambda part: figure.savefig(part, format=Path(path).suffix[1:]))
+    write_figure(figure, path)
 
 
 _SHOWN = 8  # points of the lambda curve in a table

@@ -17,7 +17,7 @@ import numpy as np
 from dualroute import registry
 from dualroute.arrays import Floats, Ints, as_float, at, exact_total, exact_totals
 from dualroute.certificate import PROVED_OPTIMAL, certify
-from dualroute.problem import Prices, RoutingProblem, Rows
+from dualroute.problem import Prices, RoutingProblem
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import explained
 from dualroute.solver import Solution, SolveOptions, Solver, for_many
@@ -236,18 +236,9 @@ def status_of(objective: float, bound: float, *, infeasible: bool) -> str:
     return "optimal" if relative_gap(objective, bound) <= PROVED_OPTIMAL else "feasible"
 
 
-def family_of(problem: RoutingProblem, row: int) -> tuple[Rows, int]:
-    """The family that row ``0 .. K-1`` is of, and its pool there."""
-    for rows in problem.rows:
-        if row < rows.n_pools:
-            return rows, row
-        row -= rows.n_pools
-    raise IndexError(row)
-
-
 def use_of(problem: RoutingProblem, row: int) -> RoutingProblem:
     """The problem of least use of one row: what it is can be asked for at most."""
-    rows, pool = family_of(problem, row)
+    rows, pool = problem.family(row)
     shape = problem.objective.shape
     grid = rows.signed(rows.usage)
     if rows.n_pools > 1 or rows.pool.min() < 0:

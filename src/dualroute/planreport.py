@@ -7,10 +7,9 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dualroute.comparison import check_figure
+from dualroute.figures import empty_figure, write_figure
 from dualroute.planning import ReplicaPlan
 from dualroute.report import number, ruled_table, short
-from dualroute.tables import write_atomically
 
 
 def replica_report(plan: ReplicaPlan) -> Group:
@@ -99,12 +98,7 @@ def plot_replicas(plan: ReplicaPlan, path: str | Path) -> None:
     OptionError, MissingDependencyError
         If the name ends otherwise, or matplotlib is absent.
     """
-    check_figure(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 5.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(path, 9.5, 5.6)
     above, below = figure.subplots(2, 1, height_ratios=(2.4, 1), sharex=True)
     where = np.arange(len(plan.periods))
     base = np.zeros(where.size)
@@ -133,4 +127,4 @@ def plot_replicas(plan: ReplicaPlan, path: str | Path) -> None:
     below.grid(alpha=0.3)
     step = max(1, where.size // 24)
     below.set_xticks(where[::step], plan.periods[::step])
-    write_atomically(path, lambda part: figure.savefig(part, format=Path(path).suffix[1:], dpi=150))
+    write_figure(figure, path)

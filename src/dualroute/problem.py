@@ -327,6 +327,14 @@ class RoutingProblem:
             start += rows.n_pools
         return tuple(parts)
 
+    def family(self, row: int) -> tuple[Rows, int]:
+        """The family that row ``0 .. K-1`` is of, and its pool there."""
+        for rows in self.rows:
+            if row < rows.n_pools:
+                return rows, row
+            row -= rows.n_pools
+        raise IndexError(row)
+
     def blocks(self) -> Iterator[slice]:
         """Slices over the queries, in order, small enough that a pass stays in cache."""
         for start in range(0, self.n_queries, _BLOCK):

@@ -45,6 +45,7 @@ _AT_ONCE = 4  # routings of one answer, where there are threads: the first that 
 class Room:
     """One period of one scenario: its routing problem, and where replicas enter its limits.
 
+    `exact` is the same problem without a tolerance, for limits that are widened by it already.
     `at` and `each` tell for every replica which entry of the limits it makes, and what one more
     adds to it; the last `families` families of limits are those of replicas.
     """
@@ -53,6 +54,7 @@ class Room:
     slot: int
     share: float
     problem: RoutingProblem
+    exact: RoutingProblem
     at: Ints
     each: Floats
     families: int
@@ -84,6 +86,7 @@ class Room:
             slot=slot,
             share=probability * traffic.weight,
             problem=problem,
+            exact=replace(problem, tolerance=0.0),
             at=np.array([start + order.index(one) for one in replicas]),
             each=np.array([one.size for one in replicas]) / traffic.weight,
             families=len(columns),
@@ -143,8 +146,7 @@ class Room:
         stated = self.problem.with_limit(limit)
         if not widened:
             return stated
-        wide = stated.with_limit(limit + 0.999 * stated.tolerance * np.abs(limit))
-        return replace(wide, tolerance=0.0)
+        return self.exact.with_limit(limit + 0.999 * stated.tolerance * np.abs(limit))
 
 
 @dataclass(slots=True, eq=False)

@@ -26,7 +26,6 @@ from dualroute.parametric import (
     Plane,
     chosen_solver,
     exact,
-    family_of,
     finite,
     relative_gap,
     status_of,
@@ -239,7 +238,7 @@ def sensitivity(
 
 def _line(known: Known, ranges: "_Ranges", row: int, clock: Clock) -> LimitSensitivity:
     problem = known.problem
-    rows, pool = family_of(problem, row)
+    rows, pool = problem.family(row)
     sign = -1.0 if rows.at_least else 1.0
     price = float(ranges.prices[row])
     (tight, tight_exact), (loose, loose_exact) = ranges.end(row, -1.0), ranges.end(row, 1.0)
@@ -354,7 +353,7 @@ class _Ranges:
         problem = self.known.problem
         if sign > 0 and self.prices[row] == 0:
             return math.inf, True  # a limit that is worth nothing stays so when loosened
-        rows, _ = family_of(problem, row)
+        rows, _ = problem.family(row)
         size = max(abs(rows.smallest), abs(rows.largest), 1e-300)
         far = 2.0 * problem.n_queries * size + abs(problem.limit[row])
         outer = min([far, *(self._crossing(plane, row, sign) for plane in self.planes)])

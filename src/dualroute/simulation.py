@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from dualroute.arrays import Bools, Floats, Ints, entries, pool_sums
-from dualroute.comparison import check_figure
 from dualroute.errors import OptionError, PolicyError, TableError
 from dualroute.evaluation import Interval
+from dualroute.figures import empty_figure, write_figure
 from dualroute.formulation import Limit, Objective, Restriction
 from dualroute.outcomes import Outcomes
 from dualroute.policy import Account, Decision, Policy, Stream
@@ -20,7 +20,6 @@ from dualroute.problem import RoutingProblem
 from dualroute.routing import Plan, solve
 from dualroute.rule import whole
 from dualroute.solver import SolveOptions
-from dualroute.tables import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -793,12 +792,7 @@ def plot_simulation(result: Simulation, path: str | Path) -> None:
     OptionError, MissingDependencyError
         If the name ends otherwise, or matplotlib is absent.
     """
-    check_figure(path)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.5, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(path, 11.5, 5.2)
     left, right = figure.subplots(1, 2)
     policies = list(dict.fromkeys(line.policy for line in result.lines))
     orders = list(dict.fromkeys(line.order for line in result.lines))
@@ -854,7 +848,7 @@ def plot_simulation(result: Simulation, path: str | Path) -> None:
         f"{result.n_queries} queries, {result.n_models} models, {result.seeds} streams per order",
         fontsize=11,
     )
-    write_atomically(path, lambda part: figure.savefig(part, format=Path(path).suffix[1:]))
+    write_figure(figure, path)
 
 
 def _checked(
