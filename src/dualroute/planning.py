@@ -254,7 +254,7 @@ def plan_replicas(
             cuts, center = (), None
         plan = solve_units(
             problem,
-            routings.answer,
+            routings,
             mip_rel_gap=options.mip_rel_gap,
             clock=own,
             cuts=cuts,

@@ -1,44 +1,39 @@
-"""Routing problems whose capacities are made by replicas: solved at any counts, and bounded at all.
+"""Routing problems whose capacities are made by replicas: bounded at any counts, routed at some.
 
-Prices found at some counts bound the cost at every other, by a plane; routings found at some
-counts serve at every other that has room for them. Both are remembered, so that most counts are
-answered without a solve.
+The relaxation of a room remembers what it learned (`dualroute.relaxation`), so that most counts
+are answered by little or no work, in floating point; the planes that leave this module are
+proved. Routings are made only for counts that deserve them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from threading import Event
+from typing import TypeVar
 
 import numpy as np
 
 from dualroute.arrays import Bools, Floats, Ints
-from dualroute.certificate import Certificate, certify
+from dualroute.certificate import certify
 from dualroute.errors import TableError
 from dualroute.formulation import Capacity, Limit, Objective, Restriction, formulate
-from dualroute.problem import Prices, RoutingProblem, Rows
+from dualroute.problem import Prices, RoutingProblem
+from dualroute.relaxation import Relaxation
 from dualroute.replicas import Replicas, Traffic
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import Plan
-from dualroute.solver import (
-    Clock,
-    Solution,
-    SolveOptions,
-    Solver,
-    Status,
-    Termination,
-    for_bounds,
-)
+from dualroute.solver import Clock, Solution, SolveOptions, Solver, Termination
 from dualroute.units import Answer, Cut, UnitProblem
 
-_FINER, _ROUGHLY = 0.1, 0.3  # of it: how far routings on whole counts, and on others, may be
+_FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
+_ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
 _SAFE = 1e-12
 _PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
-_NEAR_FLOOR = 0.03  # of a floor: counts that might be too few for it
-_REMEMBERED = 16  # routings of a room
-_AT_ONCE = 4  # routings of one answer, where there are threads: the first that fails ends it
+_AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,21 +87,6 @@ class Room:
             families=len(columns),
         )
 
-    def floors(self) -> list[Rows]:
-        """Limits from below that all queries share."""
-        own = self.problem.rows[: len(self.problem.rows) - self.families]
-        return [r for r in own if r.at_least and r.n_pools == 1 and r.pool.min() == 0]
-
-    def most_of(self, family: Rows, counts: Floats) -> RoutingProblem:
-        """The most of a floor's column that these counts allow, other limits aside."""
-        problem = self.at_counts(counts)
-        shape = problem.objective.shape
-        usage = np.broadcast_to(family.signed(family.usage), shape)
-        if not np.isfinite(problem.objective.max()):
-            usage = np.where(np.isfinite(problem.objective), usage, np.inf)
-        rows = problem.rows[len(problem.rows) - self.families :]
-        return RoutingProblem(usage, rows, problem.models, tolerance=0.0)
-
     @property
     def others(self) -> Bools:
         """Which limits no replica enters, ``(K,)``."""
@@ -114,44 +94,39 @@ class Room:
         others[self.at] = False
         return others
 
-    def as_rented(
-        self, prices: Floats, solver: Solver, options: SolveOptions
-    ) -> tuple[Solution, Floats]:
-        """Prices of all limits where replicas are paid by use, ``(R,)`` each, and counts used."""
-        problem = self.problem
-        charges = np.zeros(problem.n_rows)
-        charges[self.at] = prices / (self.each * self.share)
-        objective = problem.objective.astype(np.float64)
-        split = problem.split(charges)
-        for rows, price in zip(problem.rows, split, strict=True):
-            if price.any():
-                objective += rows.charge(price)
-        own = problem.rows[: len(problem.rows) - self.families]
-        paid = RoutingProblem(objective, own, problem.models, tolerance=problem.tolerance)
-        solution = solver.solve(paid, options)
-        if solution.assignment is None or solution.prices is None:
-            return replace(solution, prices=None), np.zeros(self.at.size)
-        used = problem.use(solution.assignment)[self.at] / self.each
-        whole = Prices(solution.prices.values + split[len(own) :])
-        return replace(solution, prices=whole), used
-
-    def at_counts(self, counts: Floats | Ints, *, widened: bool = True) -> RoutingProblem:
-        """The routing problem with the capacities of these counts, ``(R,)``.
+    def limit(self, counts: Floats | Ints, *, widened: bool = True) -> Floats:
+        """The limits with the capacities of these counts ``(R,)``, shape ``(K,)``.
 
         Widened by the feasibility tolerance once and for all, so that solvers need not try
         twice where the limits as stated just cannot be kept.
         """
         limit = self.problem.limit
         limit[self.at] = self.each * counts
-        stated = self.problem.with_limit(limit)
-        if not widened:
-            return stated
-        return self.exact.with_limit(limit + 0.999 * stated.tolerance * np.abs(limit))
+        return limit + 0.999 * self.problem.tolerance * np.abs(limit) if widened else limit
+
+    def at_counts(self, counts: Floats | Ints, *, widened: bool = True) -> RoutingProblem:
+        """The routing problem under these limits."""
+        problem = self.exact if widened else self.problem
+        return problem.with_limit(self.limit(counts, widened=widened))
 
 
 @dataclass(slots=True, eq=False)
 class Routings:
-    """Routes every period of a group at given counts; keeps the routings of the best counts."""
+    """Bounds and routes every period of a group at given counts; keeps the best counts' routings.
+
+    Parameters
+    ----------
+    problem
+        Over the counts of the group's slots.
+    replicas, rooms, slots
+        What stands behind them.
+    solver, options, clock
+        Of the routings.
+    pool
+        Threads for rooms, if there are any.
+    stop
+        Set once Ctrl-C was seen.
+    """
 
     problem: UnitProblem
     replicas: tuple[Replicas, ...]
@@ -166,49 +141,43 @@ class Routings:
     _best: float = math.inf
     _at: bytes = b""
     _order: list[int] = field(default_factory=list)
-    _memory: list["_Memory"] = field(default_factory=list)
+    _known: list["_Bounds"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Where there are many queries, counts are most often too few."""
         sizes = [room.problem.n_queries * room.traffic.weight for room in self.rooms]
         self._order = np.argsort(sizes, kind="stable")[::-1].tolist()
-        self._memory = [_Memory() for _ in self.rooms]
+        self._known = [
+            _Bounds(number, room, self._mine(room), self.problem.cost.size)
+            for number, room in enumerate(self.rooms)
+        ]
 
-    def answer(self, counts: Floats) -> Answer:
-        """What `solve_units` asks: values, bounds and planes at counts ``(d,)``."""
-        size = self.rooms[0].at.size
-        by_slot = counts[: len(self.slots) * size].reshape(-1, size)
-        routed: dict[int, _Routed] = {}
-        step = 1 if self.pool is None else _AT_ONCE
-        for start in range(0, len(self._order), step):
-            some = self._order[start : start + step]
-            tasks = [(k, self.rooms[k], by_slot[self.slots.index(self.rooms[k].slot)])
-                     for k in some]  # fmt: skip
-            run = map if self.pool is None else self.pool.map
-            routed |= zip(some, run(lambda task: self._routed(*task), tasks), strict=True)
-            unserved = [k for k in some if routed[k].lower == math.inf]
-            if unserved:  # the others do not matter, and these are asked first from now on
-                self._order = unserved + [k for k in self._order if k not in unserved]
-                break
-        size = len(self.rooms)
-        upper, lower = np.full(size, math.inf), np.full(size, -math.inf)
-        for k, one in routed.items():
-            upper[k], lower[k] = one.upper, one.lower
-        whole = counts.astype(np.int64)
-        if (whole == counts).all() and self.problem.fits(whole):
-            value = self.problem.fixed_cost(whole) + math.fsum(upper.tolist())
-            if value < self._best:
-                self._best, self._at = value, whole.tobytes()
-                self.solutions = [routed[k].solution for k in range(size)]
-        cuts = [one.cut for one in routed.values() if one.cut is not None]
-        return Answer(upper, lower, tuple(cuts))
+    def bound(self, counts: Floats, accuracy: float) -> Answer:
+        """What `solve_units` asks first: the relaxation at counts ``(d,)``, within an accuracy."""
+        each = accuracy / len(self.rooms)
+        return self._answer(lambda k: self._known[k].at(counts, each, self.clock))
+
+    def route(self, counts: Ints) -> Answer:
+        """What it asks of whole counts ``(d,)`` that are worth it: routings, certified."""
+        routed: dict[int, Solution] = {}
+
+        def one(k: int) -> _One:
+            found, routed[k] = self._routed(k, counts)
+            return found
+
+        answer = self._answer(one)
+        value = self.problem.fixed_cost(counts) + math.fsum(answer.upper.tolist())
+        if value < self._best and self.problem.fits(counts):
+            self._best, self._at = value, counts.tobytes()
+            self.solutions = [routed[k] for k in range(len(self.rooms))]
+        return answer
 
     def plans(self, counts: Ints) -> dict[tuple[str, str], Plan]:
         """The routings of the best counts found, certified under the limits as stated."""
         if self._at != counts.tobytes():  # Ctrl-C came between an answer and its use
             self._best = math.inf
             self.stop.clear()
-            self.answer(counts.astype(np.float64))
+            self.route(counts)
         held = {}
         for room, solution in zip(self.rooms, self.solutions, strict=True):
             problem = room.at_counts(counts[self._mine(room)], widened=False)
@@ -226,207 +195,178 @@ class Routings:
         prices = np.array([one.price + one.opening / max(one.most, 1) for one in self.replicas])
         counts = np.zeros(self.problem.cost.size)
         counts[len(self.slots) * prices.size :] = self.problem.low[len(self.slots) * prices.size :]
-        run = map if self.pool is None else self.pool.map
-        options = self._options(_ROUGHLY)
-        rented = list(run(lambda room: room.as_rented(prices, self.solver, options), self.rooms))
-        cuts = []
-        for number, (room, (solution, used)) in enumerate(zip(self.rooms, rented, strict=True)):
+        rented = self._each(
+            range(len(self.rooms)), lambda k: self._known[k].rent(prices, self.clock)
+        )
+        cuts: list[Cut] = []
+        for room, (planes, used) in zip(self.rooms, rented, strict=True):
             mine = self._mine(room)
             counts[mine] = np.maximum(counts[mine], used)
-            stated = room.at_counts(np.zeros(room.at.size))
-            cheapest = cheapest_total(stated, Prices.of(stated, np.zeros(stated.n_rows)))
-            if cheapest is not None:  # whatever the counts, and whatever a solver leaves
-                least = rounded_down(cheapest * Fraction(room.share))
-                cuts.append(Cut(number, least, np.zeros(self.problem.cost.size)))
-            cut = self._plane(number, room, stated, solution)
-            if cut is not None and solution.prices is not None:
-                cuts.append(cut)
-                self._memory[number].planes.append((cut, solution.prices))
+            cuts += planes
         return tuple(cuts), counts
 
-    def _options(self, part: float) -> SolveOptions:
+    def _each(self, some: Sequence[int], one: Callable[[int], T]) -> list[T]:
+        def unless_stopped(k: int) -> T:
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            return one(k)
+
+        run = map if self.pool is None else self.pool.map
+        return list(run(unless_stopped, some))
+
+    def _answer(self, one: Callable[[int], "_One"]) -> Answer:
+        """Of every room, until one cannot be served."""
+        size = len(self.rooms)
+        upper, lower = np.full(size, math.inf), np.full(size, -math.inf)
+        cuts: list[Cut] = []
+        step = 1 if self.pool is None else _AT_ONCE
+        for start in range(0, size, step):
+            some = self._order[start : start + step]
+            for k, found in zip(some, self._each(some, one), strict=True):
+                upper[k], lower[k] = found.upper, found.lower
+                cuts += found.cuts
+            unserved = [k for k in some if lower[k] == math.inf]
+            if unserved:  # the others do not matter, and these are asked first from now on
+                self._order = unserved + [k for k in self._order if k not in unserved]
+                break
+        return Answer(upper, lower, tuple(cuts))
+
+    def _options(self, prices: Prices | None) -> SolveOptions:
         pairs = max(room.problem.objective.size for room in self.rooms)
-        patience = (_PATIENCE if part == _FINER else _PATIENCE / 6) + _PATIENCE_PER_PAIR * pairs
         return replace(
             self.options,
-            mip_rel_gap=part * self.options.mip_rel_gap,
+            mip_rel_gap=_FINER * self.options.mip_rel_gap,
             mip_abs_gap=0.0,
-            time_limit=max(min(self.clock.left, patience), 0.1),
+            time_limit=max(min(self.clock.left, _PATIENCE + _PATIENCE_PER_PAIR * pairs), 0.1),
             threads=1 if self.pool is not None else self.options.threads,
             progress=None,
             start=None,
-            prices=None,
+            prices=prices,
         )
-
-    def _solved(self, solver: Solver, problem: RoutingProblem, part: float) -> Solution:
-        """A routing problem solved; Ctrl-C ends more than one of them."""
-        if self.stop.is_set() and self.solutions:
-            raise KeyboardInterrupt
-        solution = solver.solve(problem, self._options(part))
-        if solution.termination is Termination.INTERRUPTED:
-            self.stop.set()
-            raise KeyboardInterrupt
-        return solution
 
     def _mine(self, room: Room) -> slice:
         """Where the counts of a room's slot stand."""
         place = self.slots.index(room.slot)
         return slice(place * room.at.size, (place + 1) * room.at.size)
 
-    def _routed(self, number: int, room: Room, counts: Floats) -> "_Routed":
-        problem = room.at_counts(counts)
-        whole = bool((counts == np.rint(counts)).all())
-        part = _FINER if whole else _ROUGHLY
-        recalled = self._recalled(number, room, problem, counts, part * self.options.mip_rel_gap)
-        if recalled is not None:
-            return recalled
-        short = self._short(number, room, counts)
-        if short is not None:
-            return _Routed(Solution(Status.INFEASIBLE, Termination.INFEASIBLE), math.inf, math.inf,
-                           short)  # fmt: skip
-        solver = self.solver if whole else for_bounds(self.solver)
-        solution = self._solved(solver, problem, part)
+    def _routed(self, number: int, counts: Ints) -> tuple["_One", Solution]:
+        """A room routed at whole counts, and what is proved of that."""
+        room, known = self.rooms[number], self._known[number]
+        problem = room.at_counts(counts[self._mine(room)])
+        solution = self.solver.solve(problem, self._options(known.prices(counts)))
+        if solution.termination is Termination.INTERRUPTED:
+            self.stop.set()
+            raise KeyboardInterrupt
         certificate = certify(problem, solution)
-        lower = certificate.bound * room.share
-        value = certificate.objective if whole else certificate.bound
-        upper = value * room.share if math.isfinite(value) else math.inf
-        cut = self._cut(number, room, problem, solution, certificate)
-        if certificate.feasible:
-            use = np.concatenate([np.empty(0), *certificate.use])[room.at]
-            self._memory[number].routings.append(
-                _Known(certificate.objective * room.share, use, solution)
-            )
-            self._memory[number].routings.sort(key=lambda known: known.upper)
-            del self._memory[number].routings[_REMEMBERED:]
-        if cut is not None and cut.value >= 0 and solution.prices is not None:
-            self._memory[number].planes.append((cut, solution.prices))
-        return _Routed(
-            solution=solution,
-            upper=upper,
-            lower=lower - _SAFE * abs(lower) if math.isfinite(lower) else lower,
-            cut=cut,
-        )
-
-    def _short(self, number: int, room: Room, counts: Floats) -> Cut | None:
-        """Why these counts are too few to reach a floor, if they are: most of it is little work.
-
-        That no routing exists is long to prove by prices that grow without end; how high a floor
-        the capacities allow by themselves is a routing problem like others.
-        """
-        mine, planes = self._mine(room), self._memory[number].floors
-        least = min((float(c.slope[mine] @ counts) - c.constant for c in planes), default=math.inf)
-        if planes and least < 0:
-            return min(planes, key=lambda c: float(c.slope[mine] @ counts) - c.constant)
-        for family in room.floors():
-            size = abs(float(family.limit[0])) * room.share
-            if planes and least > _NEAR_FLOOR * size:
-                continue
-            problem = room.most_of(family, counts)
-            solution = self._solved(for_bounds(self.solver), problem, _ROUGHLY)
-            total = None if solution.prices is None else cheapest_total(problem, solution.prices)
-            if solution.prices is None or total is None:
-                continue
-            slope = np.zeros(self.problem.cost.size)
-            wider = 1 + room.problem.tolerance + _SAFE
-            weight = solution.prices.vector[room.at - (room.problem.n_rows - problem.n_rows)]
-            slope[mine] = weight * room.each * room.share * wider
-            limit = float(family.limit[0])
-            limit += room.problem.tolerance * abs(limit)
-            needed = (total - Fraction(limit)) * Fraction(room.share)
-            cut = Cut(-1, rounded_down(needed), slope)
-            planes.append(cut)
-            if float(slope[mine] @ counts) < cut.constant:
-                return cut
-        return None
-
-    def _recalled(
-        self, number: int, room: Room, problem: RoutingProblem, counts: Floats, gap: float
-    ) -> "_Routed | None":
-        """A routing that is known, fits these counts, and is near enough to a known plane."""
-        memory = self._memory[number]
-        limit = problem.limit[room.at]
-        fitting = (one for one in memory.routings if (one.use <= limit).all())
-        best = next(fitting, None)
-        if best is None or not memory.planes:
-            return None
-        mine = self._mine(room)
-        bounds = [cut.constant - float(cut.slope[mine] @ counts) for cut, _ in memory.planes]
-        lower, nearest = max(bounds), int(np.argmax(bounds))
-        lower -= _SAFE * (abs(lower) + abs(memory.planes[nearest][0].constant))
-        if best.upper - lower > gap * abs(best.upper):
-            return None
-        solution = replace(best.solution, prices=memory.planes[nearest][1], proof=None)
-        return _Routed(solution, best.upper, lower, None)
-
-    def _cut(
-        self,
-        number: int,
-        room: Room,
-        problem: RoutingProblem,
-        solution: Solution,
-        certificate: Certificate,
-    ) -> Cut | None:
-        """What the prices (or the ray) of one routing say of all counts."""
-        if certificate.infeasible:
-            if solution.ray is None or not certificate.needed > certificate.held:
-                return None
-            slope = np.zeros(self.problem.cost.size)
-            others = room.others
-            ray = solution.ray.vector
-            wider = 1 + room.problem.tolerance + _SAFE
-            slope[self._mine(room)] = ray[room.at] * room.each * wider
-            held = ray[others] * problem.limit[others]
-            needed = certificate.needed - math.fsum(held.tolist())
-            needed -= _SAFE * (abs(certificate.needed) + float(np.abs(held).sum()))
-            return Cut(-1, needed, slope)
-        return self._plane(number, room, problem, solution)
-
-    def _plane(
-        self, number: int, room: Room, problem: RoutingProblem, solution: Solution
-    ) -> Cut | None:
-        """What the prices of one routing say of all counts."""
-        if solution.prices is None:
-            return None
-        slope, others = np.zeros(self.problem.cost.size), room.others
-        total = cheapest_total(problem, solution.prices)
-        if total is None:
-            return None
-        prices = solution.prices.vector
-        charged = sum(
-            (p * b for p, b in zip(fractions(prices[others]), fractions(problem.limit[others]),
-                                   strict=True)),
-            Fraction(0),
-        )  # fmt: skip
-        wider = 1 + room.problem.tolerance + _SAFE
-        slope[self._mine(room)] = prices[room.at] * room.each * room.share * wider
-        return Cut(number, rounded_down((total - charged) * Fraction(room.share)), slope)
+        value, lower = certificate.objective * room.share, certificate.bound * room.share
+        cut = known.learned(solution)
+        return _One(
+            value if certificate.feasible else math.inf,
+            lower - _SAFE * abs(lower) if math.isfinite(lower) else lower,
+            () if cut is None else (cut,),
+        ), solution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Known:
-    """A routing of a room: its value, and what it uses of every model's capacity."""
+class _One:
+    """What one room says of some counts, as in `Answer`."""
 
     upper: float
-    use: Floats
-    solution: Solution
+    lower: float
+    cuts: tuple[Cut, ...]
 
 
 @dataclass(slots=True, eq=False)
-class _Memory:
-    """What is known of one room.
+class _Bounds:
+    """The relaxation of one room over all counts ``(d,)``, of which some are its own.
 
-    Routings, cheapest first; planes below its value, with their prices; and planes that tell
-    which counts are too few for a floor.
+    Values are those of the room times its share of the whole.
     """
 
-    routings: list[_Known] = field(default_factory=list)
-    planes: list[tuple[Cut, Prices]] = field(default_factory=list)
-    floors: list[Cut] = field(default_factory=list)
+    number: int
+    room: Room
+    mine: slice
+    size: int
+    relaxation: Relaxation = field(init=False)
+    _proved: dict[bytes, Cut | None] = field(init=False, default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Nothing is known yet."""
+        self.relaxation = Relaxation(self.room.exact)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Routed:
-    solution: Solution
-    upper: float
-    lower: float
-    cut: Cut | None
+    def at(self, counts: Floats, accuracy: float, clock: Clock) -> _One:
+        """Value of the relaxation, and the plane that bounds it; or why there is no routing."""
+        room = self.room
+        limit = room.limit(counts[self.mine])
+        found = self.relaxation.at(limit, accuracy / room.share, clock)
+        cuts: list[Cut] = []
+        if found.ray is not None:
+            cut = self._needed(found.ray)
+            if cut is not None:
+                cuts.append(cut)
+                if float(cut.slope @ counts) < cut.constant:
+                    return _One(math.inf, math.inf, tuple(cuts))
+        cut = self._plane(found.prices)
+        if cut is None:
+            return _One(found.upper * room.share, -math.inf, tuple(cuts))
+        lower = cut.constant - float(cut.slope @ counts)
+        lower -= _SAFE * (abs(lower) + abs(cut.constant))
+        return _One(found.upper * room.share, lower, (*cuts, cut))
+
+    def prices(self, counts: Ints) -> Prices:
+        """The best known at whole counts."""
+        _, vector = self.relaxation.best(self.room.limit(counts[self.mine]))
+        return Prices.of(self.room.exact, vector)
+
+    def learned(self, solution: Solution) -> Cut | None:
+        """The plane of what a solver found."""
+        if solution.prices is None:
+            return None
+        self.relaxation.look(solution.prices.vector)
+        return self._plane(solution.prices.vector)
+
+    def rent(self, prices: Floats, clock: Clock) -> tuple[list[Cut], Floats]:
+        """Planes, and counts used ``(R,)``, where replicas are paid by use at ``(R,)``."""
+        room, rent = self.room, np.full(self.room.problem.n_rows, math.inf)
+        rent[room.at] = prices / (room.each * room.share)
+        limit, nothing = room.limit(np.zeros(room.at.size)), np.zeros(rent.size)
+        self.relaxation.look(nothing)  # bounds whatever the counts, and whatever comes after
+        accuracy = _ROUGHLY * max(abs(self.relaxation.best(nothing)[0]), 0.0)
+        found = self.relaxation.at(limit, accuracy, clock, rent)
+        cuts = [self._plane(vector) for vector in (nothing, found.prices)]
+        return [cut for cut in cuts if cut is not None], found.use[room.at] / room.each
+
+    def _plane(self, vector: Floats) -> Cut | None:
+        """What prices ``(K,)`` prove of all counts; None where numbers are too large."""
+        key = vector.tobytes()
+        if key not in self._proved:
+            room = self.room
+            total = cheapest_total(room.exact, Prices.of(room.exact, vector))
+            self._proved[key] = (
+                None
+                if total is None
+                else self._cut(
+                    self.number,
+                    (total - self._held(vector)) * Fraction(room.share),
+                    vector * room.share,
+                )
+            )
+        return self._proved[key]
+
+    def _needed(self, ray: Floats) -> Cut | None:
+        """What weights ``(K,)`` prove of counts that are too few."""
+        keeping = self.room.exact.without_objective()
+        total = cheapest_total(keeping, Prices.of(keeping, ray))
+        return None if total is None else self._cut(-1, total - self._held(ray), ray)
+
+    def _held(self, vector: Floats) -> Fraction:
+        """What limits that no replica enters come to at prices ``(K,)``."""
+        room = self.room
+        limit, others = room.limit(np.zeros(room.at.size)), room.others
+        pairs = zip(fractions(vector[others]), fractions(limit[others]), strict=True)
+        return sum((price * held for price, held in pairs), Fraction(0))
+
+    def _cut(self, value: int, constant: Fraction, vector: Floats) -> Cut:
+        room, slope = self.room, np.zeros(self.size)
+        slope[self.mine] = vector[room.at] * room.each * (1 + room.problem.tolerance + _SAFE)
+        return Cut(value, rounded_down(constant), slope)

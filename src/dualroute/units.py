@@ -24,6 +24,7 @@ import heapq
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import highspy
 import numpy as np
@@ -40,6 +41,10 @@ _FAILURES = 5  # fractional counts in succession that nothing serves, before the
 _RESERVED, _LONG = 0.2, 60.0  # of the time (of this many seconds at most), for the proof
 _PROPOSALS = 200  # of whole counts, before the tree
 _NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are good enough
+_ACCURACY = 0.1  # of the gap asked: of relaxed values, where it matters
+_ROUGH, _ROUGHER = 0.01, 0.3  # of the objective; of what is open: of relaxed values before
+_FINE = 0.25  # of the gap asked: of the master program's
+_NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound are routed
 _WHOLE = 1e-6
 _STABLE = 0.6  # of the way from the best counts so far to those proposed
 _INFINITY = highspy.kHighsInf
@@ -113,10 +118,10 @@ class Answer:
     Attributes
     ----------
     upper, lower
-        Of every routing problem, ``(u,)``: the value of a routing (on fractional counts: of its
-        relaxation), infinite without one, and a
-        proved bound at these counts, infinite where it is proved that there is none. Where one
-        is, others may be left unsolved, as infinite and minus infinite.
+        Of every routing problem, ``(u,)``: the value of its relaxation or of a routing, infinite
+        without one, and a proved bound at these counts, infinite where it is proved that there
+        is no routing. Where that is so of one, others may be left unsolved, as infinite and
+        minus infinite.
     cuts
         Planes that hold for all counts.
     """
@@ -124,6 +129,23 @@ class Answer:
     upper: Floats
     lower: Floats
     cuts: tuple[Cut, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is proved that these counts are too few."""
+        return bool((self.lower == math.inf).any())
+
+
+class Values(Protocol):
+    """The routing problems behind the counts."""
+
+    def bound(self, counts: Floats, accuracy: float) -> Answer:
+        """Relaxations at counts ``(d,)``, whole or not; their sum within an accuracy."""
+        ...
+
+    def route(self, counts: Ints) -> Answer:
+        """Routings at whole counts ``(d,)``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,13 +176,12 @@ class UnitPlan:
     interrupted: bool = False
 
 
-Evaluate = Callable[[Floats], Answer]
 Tell = Callable[[str, float, float], None]
 
 
 def solve_units(
     problem: UnitProblem,
-    evaluate: Evaluate,
+    values: Values,
     *,
     mip_rel_gap: float,
     clock: Clock,
@@ -174,8 +195,8 @@ def solve_units(
     ----------
     problem
         What is asked.
-    evaluate
-        Solves the routing problems at counts ``(d,)``, whole or not.
+    values
+        Bounds the routing problems at any counts, and solves them at whole ones.
     mip_rel_gap
         Of the whole objective.
     clock
@@ -189,13 +210,13 @@ def solve_units(
     """
     start = problem.high.astype(np.float64) if center is None else center
     start = np.clip(start, problem.low, problem.high)
-    return _Search(problem, evaluate, mip_rel_gap, clock, tuple(cuts), start, tell).run()
+    return _Search(problem, values, mip_rel_gap, clock, tuple(cuts), start, tell).run()
 
 
 @dataclass(slots=True)
 class _Search:
     problem: UnitProblem
-    evaluate: Evaluate
+    values: Values
     mip_rel_gap: float
     clock: Clock
     cuts: tuple[Cut, ...]
@@ -205,28 +226,36 @@ class _Search:
     counts: Ints | None = None
     bound: float = -math.inf
     claimed: float = -math.inf
-    answers: dict[bytes, Answer] = field(default_factory=dict)
     evaluations: int = 0
     nodes: int = 0
     interrupted: bool = False
+    _seen: dict[bytes, float] = field(default_factory=dict)  # whole counts: relaxed value
+    _open: dict[bytes, Ints] = field(default_factory=dict)  # those of them not routed so far
+    _routed: dict[bytes, Answer] = field(default_factory=dict)
+    _routing: float = 0.0  # seconds that the last routings took
+    _size: float = 0.0  # of the objective
     _master: "_Master" = field(init=False)
 
     def run(self) -> UnitPlan:
         problem = self.problem
         try:
-            most = self._ask(problem.high.astype(np.float64))
-            if (most.lower == math.inf).any():  # more capacity never hurts: no counts will do
+            most = self._ask(problem.high.astype(np.float64), math.inf)
+            if most.refused:  # more capacity never hurts: no counts will do
                 self.bound = self.claimed = math.inf
                 return self._found()
-            self._offer(problem.high, most)
+            known = np.where(np.isfinite(most.upper), most.upper, most.lower)
+            self._size = float(np.abs(known[np.isfinite(known)]).sum())
+            self._size += problem.fixed_cost(np.minimum(problem.high, np.ceil(self.center)))
             self._master = _Master(problem, most)
             self._master.add(self.cuts)
             rounded = np.ceil(self.center - _WHOLE).astype(np.int64)
-            if problem.fits(rounded):
-                self._whole(rounded)
+            if problem.fits(rounded) and math.isfinite(self._look(rounded)):
+                self._route(rounded)
             self._relax()
             self._propose()
+            self._settle()
             self._prove()
+            self._settle()
         except KeyboardInterrupt:
             self.interrupted = True
         return self._found()
@@ -244,47 +273,78 @@ class _Search:
             self.interrupted,
         )
 
-    @property
-    def _tolerance(self) -> float:
+    def _gap(self, value: float) -> float:
+        """How far a bound may be from a value."""
         gap = max(self.mip_rel_gap, PROVED_OPTIMAL)  # safe bounds stay a little below
-        return gap * abs(self.objective) if self.counts is not None else 0.0
+        return gap * abs(value) if math.isfinite(value) else 0.0
 
-    def _ask(self, counts: Floats) -> Answer:
+    def _closed(self, bound: float) -> bool:
+        return self.objective - bound <= self._gap(self.objective)
+
+    def _ask(self, counts: Floats, accuracy: float) -> Answer:
+        self.evaluations += 1
+        return self.values.bound(counts, accuracy)
+
+    def _look(self, counts: Ints) -> float:
+        """What whole counts cost with relaxed routings; learns from them."""
         key = counts.tobytes()
-        if key not in self.answers:
-            self.evaluations += 1
-            self.answers[key] = self.evaluate(counts)
-        return self.answers[key]
+        if key not in self._seen:
+            best = self.objective if self.counts is not None else self._size
+            answer = self._ask(counts.astype(np.float64), _ACCURACY * self._gap(best))
+            self._master.add(answer.cuts)
+            value = math.fsum(answer.upper.tolist()) + self.problem.fixed_cost(counts)
+            self._seen[key] = value
+            if self.problem.fits(counts) and not answer.refused:
+                self._open[key] = counts.copy()
+        return self._seen[key]
 
-    def _offer(self, counts: Ints, answer: Answer) -> float:
-        """The objective of whole counts, held if it is the best."""
-        if not self.problem.fits(counts):
-            return math.inf
-        value = self.problem.fixed_cost(counts) + math.fsum(answer.upper.tolist())
-        if value < self.objective:
-            self.objective, self.counts = value, counts.copy()
-        return value
+    def _route(self, counts: Ints) -> Answer:
+        """Route whole counts, learn from them, and hold them if they are the best."""
+        key = counts.tobytes()
+        if key not in self._routed:
+            begun = self.clock.seconds
+            answer = self.values.route(counts)
+            self._routing = self.clock.seconds - begun
+            self._routed[key] = answer
+            self._open.pop(key, None)
+            self._master.add(answer.cuts)
+            if self.problem.fits(counts):
+                value = self.problem.fixed_cost(counts) + math.fsum(answer.upper.tolist())
+                if value < self.objective:
+                    self.objective, self.counts = value, counts.copy()
+        return self._routed[key]
 
-    def _whole(self, counts: Ints) -> float:
-        """Evaluate whole counts, learn from them, and offer them; their objective."""
-        answer = self._ask(counts.astype(np.float64))
-        self._master.add(answer.cuts)
-        return self._offer(counts, answer)
+    def _promising(self) -> tuple[float, Ints] | None:
+        """The best counts that are not routed, by their relaxed value."""
+        if not self._open:
+            return None
+        key = min(self._open, key=self._seen.__getitem__)
+        return self._seen[key], self._open[key]
+
+    def _settle(self) -> None:
+        """Route the most promising counts, where they may be better than the best."""
+        while (best := self._promising()) is not None:
+            value, counts = best
+            if not (math.isfinite(value) and self.objective - value > self._gap(value)):
+                return
+            before = self.objective
+            self._route(counts)
+            if math.isfinite(before) and self.clock.left < self._routing:
+                return
 
     def _relax(self) -> None:
         """The linear relaxation, by cuts at fractional counts."""
         problem, center, best, step = self.problem, self.center, math.inf, _STABLE
-        asked, failed = center, 0
+        asked, failed, seen = center, 0, set[bytes]()
         for _ in range(_ROUNDS):
-            known = asked.tobytes() in self.answers
-            answer = self._ask(asked)
+            known = asked.tobytes() in seen
+            seen.add(asked.tobytes())
+            # No closer than what there is to win.
+            least = _ACCURACY * self._gap(best if math.isfinite(best) else self._size)
+            apart = best - self.bound if math.isfinite(best) else _ROUGH * self._size
+            answer = self._ask(asked, max(least, _ROUGHER * apart))
             self._master.add(answer.cuts)
-            counts = np.rint(asked).astype(np.int64)
-            if (counts == asked).all():
-                self._offer(counts, answer)
             value = self._master.paid(asked) + math.fsum(answer.upper.tolist())
-            if value < self.bound:  # a relaxation that was not solved
-                value = math.inf
             if math.isfinite(value):
                 step = _STABLE if asked is center else min(_STABLE, 1.5 * step)
                 center, best, failed = asked, min(best, value), 0
@@ -294,7 +354,7 @@ class _Search:
             if solved is None:
                 return
             self.bound = max(self.bound, solved.bound)
-            if self.clock.expired:
+            if self._late:
                 return
             self.tell("relaxation", self.objective, self.bound)
             near = max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best)
@@ -303,22 +363,33 @@ class _Search:
             # In between, cuts are deeper where the planes so far say little.
             asked = center + step * (solved.counts - center)
 
+    @property
+    def _late(self) -> bool:
+        """Whether what is left of the time is needed to end: routings, and the proof."""
+        proof = _RESERVED * min(self.clock.time_limit, _LONG)
+        return self.clock.left <= max(proof, 2 * self._routing)
+
     def _propose(self) -> None:
         """Whole counts that look best to the planes so far, until they prove to be."""
         for _ in range(_PROPOSALS):
-            if self.clock.left <= _RESERVED * min(self.clock.time_limit, _LONG):
+            if self._late:
                 return
-            proposed = self._master.whole(self.clock.left, 0.25 * self.mip_rel_gap)
+            proposed = self._master.whole(self.clock.left, _FINE * self.mip_rel_gap)
             if proposed is None:
                 return
             counts, claimed = proposed
             self.claimed = max(self.claimed, claimed)
-            if self.objective - claimed <= self._tolerance:
+            if self._closed(claimed):
                 return
-            known = counts.astype(np.float64).tobytes() in self.answers
-            self._whole(counts)
-            if known:
+            best = self._promising()
+            if best is not None and best[0] - claimed <= _NEARLY * self._gap(best[0]):
+                self._route(best[1])
+                if self._closed(claimed):
+                    return
+                continue
+            if counts.tobytes() in self._seen:
                 return
+            self._look(counts)
             self.tell("whole units", self.objective, self.bound)
 
     def _prove(self) -> None:
@@ -331,7 +402,7 @@ class _Search:
             least = min(open_nodes[0][0], closed)
             self.bound = max(self.bound, min(least, self.objective))
             self.tell("proof", self.objective, self.bound)
-            if self.objective - self.bound <= self._tolerance or self.clock.expired:
+            if self._closed(self.bound) or self.clock.expired:
                 return
             known, _, low, high = heapq.heappop(open_nodes)
             self.nodes += 1
@@ -349,28 +420,28 @@ class _Search:
         """A bound over a box, and the boxes it is divided into where that is not enough."""
         if (self.problem.pool @ low > self.problem.held * (1 + 1e-12)).any():
             return math.inf, []
-        if (low == high).all():
-            answer = self._ask(low.astype(np.float64))
-            self._master.add(answer.cuts)
-            self._offer(low, answer)
-            if (answer.lower == math.inf).any():
-                return math.inf, []
-            exact = self.problem.fixed_cost(low) + math.fsum(answer.lower.tolist())
-            return max(known, exact - 8 * _EPSILON * abs(exact)), []
         solved = self._master.relaxed(low, high)
         bound = known if solved is None else max(known, solved.bound)
-        if self.objective - bound <= self._tolerance or (
-            self.counts is not None and bound >= self.objective
-        ):
+        if self.counts is not None and self._closed(bound):
             return bound, []
+        if (low == high).all():
+            answer = self._route(low)
+            if answer.refused:
+                return math.inf, []
+            exact = self.problem.fixed_cost(low) + math.fsum(answer.lower.tolist())
+            return max(bound, exact - 8 * _EPSILON * abs(exact)), []
         if solved is None:
             return bound, _halves(low, high, (low + high) / 2.0)
         counts = np.rint(solved.counts).astype(np.int64)
         if np.abs(solved.counts - counts).max() > _WHOLE:
             return bound, _halves(low, high, solved.counts)
-        if counts.astype(np.float64).tobytes() not in self.answers:
-            self._whole(counts)
+        key = counts.tobytes()
+        if key not in self._seen:
+            self._look(counts)
             return bound, [(low, high)]  # again, with what was learned
+        if key in self._open and not self._closed(self._seen[key]):
+            self._route(counts)
+            return bound, [(low, high)]
         return bound, _around(low, high, counts)
 
 

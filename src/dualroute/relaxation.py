@@ -1,0 +1,275 @@
+r"""The linear relaxation of one routing problem under any limits: what one taught serves all.
+
+At prices ``p`` every query takes its cheapest model. That is a routing of some cost and some use,
+which need not keep the limits, and its Lagrangian bounds the optimum ``V`` under *any* limits
+``b`` from below, by a plane: :math:`V(b) \ge L(p) - p^T b`. Mixtures of such routings are all
+that the relaxation is about [1]_:
+
+.. math::
+
+    V(b) \le \min_{w, z \ge 0} \; \sum_k w_k cost_k + r^T z \quad\text{s.t.}\quad
+    \sum_k w_k use_k \le b + z, \; \sum_k w_k = 1,
+
+where ``z`` is what is rented beyond the limits at ``r``, if anything is. The duals of that small
+program are prices; a pass over the table makes a further routing and a further plane of them,
+until both sides agree. All of it is remembered, so limits near to some that were asked before
+need a pass or two, or none.
+
+References
+----------
+.. [1] Dantzig & Wolfe (1960), Decomposition principle for linear programs, Operations Research
+   8(1), doi:10.1287/opre.8.1.101.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import highspy
+import numpy as np
+
+from dualroute.arrays import Floats
+from dualroute.engines.local import Evaluation, LocalEngine
+from dualroute.highs import QuietHighs
+from dualroute.problem import Prices, RoutingProblem
+from dualroute.solver import Clock
+from dualroute.solvers.lagrangian.ascent import Box, newton_step
+
+_PASSES = 200  # for one question
+_PROJECTIONS, _HALVINGS = 12, 6  # of a Newton step, on prices of at least zero
+_TRUST = 0.1  # of what a step promised: with less, the next is the mixture's
+_HOT = 0.02  # of a mean query's cost: the first temperature of smoothing
+_NEAR_TIES = 60  # a row: queries that should feel it
+_LITTLE = 1e-6
+_SMOOTH = 0.5  # of the way from the best prices known to those of the mixture
+_STRICT = 1e6  # of the cost: what exceeding limits by their size is charged, where all must be kept
+_NOTHING = 1e-9  # of a size: less is none
+_PRECISE = 1e-10  # what HiGHS may break rows and signs of reduced costs by
+_INFINITY = highspy.kHighsInf
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relaxed:
+    """What is known of the relaxation under some limits, in floating point.
+
+    Attributes
+    ----------
+    upper
+        Cost of a mixture of routings that keeps the limits; infinite without one.
+    lower
+        Value of the best plane.
+    prices
+        Those of the best plane, ``(K,)``.
+    use
+        Near that of an optimum, ``(K,)``.
+    ray
+        Weights ``(K,)`` under which every routing seems to use more than there is, if any.
+    """
+
+    upper: float
+    lower: float
+    prices: Floats
+    use: Floats
+    ray: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Point:
+    """One pass over the table at some prices, scaled; see `LocalEngine.evaluate`.
+
+    `value` is of the Lagrangian without what the limits are worth, and `expected` the use that
+    the smoothed one has for a gradient.
+    """
+
+    scaled: Floats
+    value: float
+    expected: Floats
+    hessian: Floats
+
+    def step(self, limit: Floats, box: Box) -> tuple[float, Floats]:
+        """What the smoothed Lagrangian would gain under scaled limits, and where."""
+        gradient, scaled, gain = self.expected - limit, self.scaled, 0.0
+        for _ in range(_PROJECTIONS):
+            slope = gradient + self.hessian @ (scaled - self.scaled)
+            here = Evaluation(0.0, 0.0, slope, self.hessian, 0)
+            step = newton_step(here, scaled, box)
+            promise = 0.5 * float(slope @ step)
+            if promise <= _LITTLE * gain:
+                return gain, scaled
+            for halving in range(_HALVINGS):
+                trial = box.clip(scaled + step * 0.5**halving)
+                moved = trial - self.scaled
+                gained = float(gradient @ moved + 0.5 * moved @ self.hessian @ moved)
+                if gained > gain:
+                    break
+            else:
+                break
+            scaled, gain = trial, gained
+        return gain + promise, scaled
+
+
+@dataclass(slots=True, eq=False)
+class Relaxation:
+    """The relaxation of a problem under any limits; remembers every pass over the table.
+
+    Parameters
+    ----------
+    problem
+        ``n`` queries, ``m`` models, ``K`` limits, whose values do not matter.
+    """
+
+    problem: RoutingProblem
+    passes: int = field(init=False, default=0)
+    _engine: LocalEngine = field(init=False)
+    _temperature: float = field(init=False, default=_HOT)
+    _model: QuietHighs = field(init=False)
+    _costs: list[float] = field(init=False, default_factory=list)
+    _points: list[_Point] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        """The program without any routing: rows are limits, and the sum of shares."""
+        problem, rows = self.problem, self.problem.n_rows
+        size = problem.n_queries * problem.with_limit(np.zeros(rows)).row_size
+        self._engine = LocalEngine(problem.with_limit(size), compiled=True)
+        model = QuietHighs()
+        for name, value in (("threads", 1), ("presolve", "off"),
+                            ("primal_feasibility_tolerance", _PRECISE),
+                            ("dual_feasibility_tolerance", _PRECISE)):  # fmt: skip
+            model.setOptionValue(name, value)
+        empty = np.empty(0, np.int32), np.empty(0)
+        for _ in range(rows):
+            model.addRow(-_INFINITY, 0.0, 0, *empty)
+        model.addRow(1.0, 1.0, 0, *empty)
+        # What is rented of each limit, and what all are exceeded by, in parts of their size.
+        for row in range(rows):
+            model.addCol(0.0, 0.0, 0.0, 1, np.array([row], np.int32), np.array([-1.0]))
+        model.addCol(0.0, 0.0, 0.0, rows, np.arange(rows, dtype=np.int32), -np.ones(rows))
+        self._model = model
+
+    def look(self, vector: Floats) -> None:
+        """Pass over the table at prices ``(K,)``: a plane, and a routing to mix."""
+        self._look(self._engine.scaled(Prices.of(self.problem, vector)))
+
+    def best(self, limit: Floats) -> tuple[float, Floats]:
+        """The best plane under limits ``(K,)``: its value, and prices ``(K,)``."""
+        value, point = self._best(limit * self._engine.row_scale, None)
+        return value / self._engine.value_scale, self._vector(point.scaled)
+
+    def at(
+        self, limit: Floats, accuracy: float, clock: Clock, rent: Floats | None = None
+    ) -> Relaxed:
+        """The relaxation under some limits.
+
+        Parameters
+        ----------
+        limit
+            ``(K,)``.
+        accuracy
+            How far apart both sides may be, in objective units.
+        clock
+            When to stop.
+        rent
+            What more of each limit costs a unit, ``(K,)``, infinite where there is none; none at
+            all if not given.
+        """
+        engine = self._engine
+        held, near = limit * engine.row_scale, max(accuracy * engine.value_scale, _NOTHING)
+        box = Box.up_to(np.inf, limit.size)
+        if rent is not None:
+            box = Box(np.zeros(limit.size), rent * engine.value_scale / engine.row_scale)
+        if not self._points:
+            self._look(np.zeros(limit.size))
+        smooth, trusted = _SMOOTH, True
+        for _ in range(_PASSES):
+            lower, point = self._best(held, box)
+            gain, target = point.step(held, box)
+            if trusted and 2 * gain <= near:
+                return self._relaxed(lower + 2 * gain, lower, point)
+            if trusted:
+                self._look(target)
+                trusted = self._best(held, box)[0] >= lower + _TRUST * gain
+                continue
+            mixed = self._mixed(held, box)
+            if mixed is None:
+                break
+            upper, prices = mixed
+            if upper - lower <= near or clock.expired:
+                return self._relaxed(upper, lower, point)
+            if upper == math.inf:
+                use = self._look(_STRICT * prices)
+                if float(prices @ (use - held)) > _NOTHING:
+                    return self._relaxed(upper, lower, point, self._vector(prices))
+                continue
+            self._look(point.scaled + (1 - smooth) * (prices - point.scaled))
+            # Where that taught nothing of the bound, nearer to what the mixture asks.
+            smooth = _SMOOTH if self._best(held, box)[0] > lower else 0.5 * smooth
+            trusted = True
+        return self._relaxed(math.inf, *self._best(held, box))
+
+    def _relaxed(
+        self, upper: float, lower: float, point: _Point, ray: Floats | None = None
+    ) -> Relaxed:
+        unit = self._engine.value_scale
+        return Relaxed(
+            upper / unit,
+            lower / unit,
+            self._vector(point.scaled),
+            point.expected / self._engine.row_scale,
+            ray,
+        )
+
+    def _vector(self, scaled: Floats) -> Floats:
+        return self._engine.prices(scaled).vector
+
+    def _look(self, scaled: Floats) -> Floats:
+        """A pass; the use of its routing, scaled, ``(K,)``."""
+        engine = self._engine
+        self.passes += 1
+        here, seen = engine.survey(scaled, self._temperature)
+        limit = engine.limit
+        self._points.append(
+            _Point(scaled, here.value + float(scaled @ limit), here.gradient + limit, here.hessian)
+        )
+        wanted = _NEAR_TIES * scaled.size / max(here.near_ties, 1)
+        self._temperature = min(self._temperature * min(max(wanted, 0.2), 5.0), _HOT)
+        cost, use = seen.cost * engine.value_scale, seen.use * engine.row_scale
+        self._costs.append(cost)
+        where = np.arange(use.size + 1, dtype=np.int32)
+        self._model.addCol(cost, 0.0, 1.0, where.size, where, np.append(use, 1.0))
+        return use
+
+    def _best(self, held: Floats, box: Box | None) -> tuple[float, _Point]:
+        """The best plane under scaled limits, of prices in a box."""
+        scaled = np.array([point.scaled for point in self._points])
+        values = np.array([point.value for point in self._points]) - scaled @ held
+        if box is not None:  # where limits are rented, a plane that charges more does not hold
+            values[(scaled > box.high * (1 + _LITTLE)).any(axis=1)] = -math.inf
+        best = int(values.argmax())
+        return float(values[best]), self._points[best]
+
+    def _mixed(self, held: Floats, box: Box) -> tuple[float, Floats] | None:
+        """The best mixture: its cost and prices of the limits, scaled.
+
+        Where none keeps the limits the cost is infinite, and prices are of exceeding them least.
+        """
+        model, rows = self._model, held.size
+        for row in range(rows):
+            model.changeRowBounds(row, -_INFINITY, held[row])
+        rentable = np.isfinite(box.high)
+        most, fixed = np.zeros(rows + 1), np.zeros(rows + 1)
+        most[:rows] = np.where(rentable, _INFINITY, 0.0)
+        fixed[:rows] = np.where(rentable, box.high, 0.0)
+        every = np.arange(rows + 1 + len(self._costs), dtype=np.int32)
+        for exceeding in (False, True):
+            most[rows], fixed[rows] = (_INFINITY, 1.0) if exceeding else (_NOTHING, 0.0)
+            model.changeColsBounds(rows + 1, every[: rows + 1], np.zeros(rows + 1), most)
+            costs = np.append(fixed, self._costs)
+            if exceeding:
+                costs = np.zeros(every.size)
+                costs[rows] = 1.0
+            model.changeColsCost(every.size, every, costs)
+            model.run()
+            if model.getModelStatus() == highspy.HighsModelStatus.kOptimal:
+                duals = np.maximum(-np.array(model.getSolution().row_dual)[:rows], 0.0)
+                value = model.getInfo().objective_function_value
+                return math.inf if exceeding else value, duals
+        return None
