@@ -36,8 +36,10 @@ from dualroute.solvers.lagrangian.ascent import Box, newton_step
 
 _PASSES = 200  # for one question
 _PROJECTIONS, _HALVINGS = 12, 6  # of a Newton step, on prices of at least zero
-_TRUST = 0.1  # of what a step promised: with less, the next is the mixture's
-_HOT = 0.02  # of a mean query's cost: the first temperature of smoothing
+_DAMPING, _LEAST = 0.25, 0.01  # of a Newton step that gained nothing; after that, mixtures
+_STEEP = 10.0  # of a mean query's cost, for a limit's whole size: what only tight limits are worth
+_FAR = 10.0  # of a mean query's cost: who hopes for so much may have asked for too little
+_HOT = 0.002  # of a mean query's cost: the first temperature of smoothing
 _NEAR_TIES = 60  # a row: queries that should feel it
 _LITTLE = 1e-6
 _SMOOTH = 0.5  # of the way from the best prices known to those of the mixture
@@ -61,6 +63,8 @@ class Relaxed:
         Those of the best plane, ``(K,)``.
     use
         Near that of an optimum, ``(K,)``.
+    exceeding
+        Whether it takes more than the limits, where that can be had for rent.
     ray
         Weights ``(K,)`` under which every routing seems to use more than there is, if any.
     """
@@ -69,6 +73,7 @@ class Relaxed:
     lower: float
     prices: Floats
     use: Floats
+    exceeding: bool
     ray: Floats | None = None
 
 
@@ -178,44 +183,54 @@ class Relaxation:
             box = Box(np.zeros(limit.size), rent * engine.value_scale / engine.row_scale)
         if not self._points:
             self._look(np.zeros(limit.size))
-        smooth, trusted = _SMOOTH, True
+
+        def found(upper: float, lower: float, point: _Point, ray: Floats | None = None) -> Relaxed:
+            paid = (point.scaled >= box.high * (1 - _LITTLE)) & (point.expected > held)
+            return Relaxed(
+                upper / engine.value_scale,
+                lower / engine.value_scale,
+                self._vector(point.scaled),
+                point.expected / engine.row_scale,
+                bool(paid.any()),
+                ray,
+            )
+
+        smooth, damping, last = _SMOOTH, 1.0, None
         for _ in range(_PASSES):
             lower, point = self._best(held, box)
             gain, target = point.step(held, box)
-            if trusted and 2 * gain <= near:
-                return self._relaxed(lower + 2 * gain, lower, point)
-            if trusted:
-                self._look(target)
-                trusted = self._best(held, box)[0] >= lower + _TRUST * gain
+            if 2 * gain <= near:
+                return found(lower + 2 * gain, lower, point)
+            if point is not last:
+                damping, last = 1.0, point
+            if damping >= _LEAST and gain < _FAR:
+                self._look(point.scaled + damping * (target - point.scaled))
+                damping *= _DAMPING
                 continue
             mixed = self._mixed(held, box)
             if mixed is None:
                 break
             upper, prices = mixed
             if upper - lower <= near or clock.expired:
-                return self._relaxed(upper, lower, point)
+                return found(upper, lower, point)
             if upper == math.inf:
                 use = self._look(_STRICT * prices)
                 if float(prices @ (use - held)) > _NOTHING:
-                    return self._relaxed(upper, lower, point, self._vector(prices))
+                    return found(upper, lower, point, self._vector(prices))
                 continue
             self._look(point.scaled + (1 - smooth) * (prices - point.scaled))
             # Where that taught nothing of the bound, nearer to what the mixture asks.
             smooth = _SMOOTH if self._best(held, box)[0] > lower else 0.5 * smooth
-            trusted = True
-        return self._relaxed(math.inf, *self._best(held, box))
+        return found(math.inf, *self._best(held, box))
 
-    def _relaxed(
-        self, upper: float, lower: float, point: _Point, ray: Floats | None = None
-    ) -> Relaxed:
-        unit = self._engine.value_scale
-        return Relaxed(
-            upper / unit,
-            lower / unit,
-            self._vector(point.scaled),
-            point.expected / self._engine.row_scale,
-            ray,
-        )
+    @property
+    def size(self) -> float:
+        """What all queries on their mean model cost: a measure for accuracies."""
+        return 1.0 / self._engine.value_scale
+
+    def steep(self) -> Floats:
+        """Rents ``(K,)`` that are paid only where limits can hardly be kept."""
+        return self._vector(np.full(self.problem.n_rows, _STEEP))
 
     def _vector(self, scaled: Floats) -> Floats:
         return self._engine.prices(scaled).vector
@@ -224,7 +239,8 @@ class Relaxation:
         """A pass; the use of its routing, scaled, ``(K,)``."""
         engine = self._engine
         self.passes += 1
-        here, seen = engine.survey(scaled, self._temperature)
+        warmth = 1.0 + float(scaled.max(initial=0.0))
+        here, seen = engine.survey(scaled, warmth * self._temperature)
         limit = engine.limit
         self._points.append(
             _Point(scaled, here.value + float(scaled @ limit), here.gradient + limit, here.hessian)

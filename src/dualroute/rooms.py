@@ -24,7 +24,7 @@ from dualroute.relaxation import Relaxation
 from dualroute.replicas import Replicas, Traffic
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import Plan
-from dualroute.solver import Clock, Solution, SolveOptions, Solver, Termination
+from dualroute.solver import Clock, Solution, SolveOptions, Solver, Status, Termination
 from dualroute.units import Answer, Cut, UnitProblem
 
 _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
@@ -157,6 +157,13 @@ class Routings:
         each = accuracy / len(self.rooms)
         return self._answer(lambda k: self._known[k].at(counts, each, self.clock))
 
+    def refusal(self, counts: Floats) -> tuple[Cut, ...]:
+        """Why counts ``(d,)`` are too few for some room, where that is found."""
+        found = self._each(
+            range(len(self.rooms)), lambda k: self._known[k].too_few(counts, self.clock)
+        )
+        return tuple(cut for cut in found if cut is not None)
+
     def route(self, counts: Ints) -> Answer:
         """What it asks of whole counts ``(d,)`` that are worth it: routings, certified."""
         routed: dict[int, Solution] = {}
@@ -252,6 +259,10 @@ class Routings:
     def _routed(self, number: int, counts: Ints) -> tuple["_One", Solution]:
         """A room routed at whole counts, and what is proved of that."""
         room, known = self.rooms[number], self._known[number]
+        cut = known.too_few(counts.astype(np.float64), self.clock)
+        if cut is not None:
+            nothing = Solution(Status.INFEASIBLE, Termination.INFEASIBLE)
+            return _One(math.inf, math.inf, (cut,)), nothing
         problem = room.at_counts(counts[self._mine(room)])
         solution = self.solver.solve(problem, self._options(known.prices(counts)))
         if solution.termination is Termination.INTERRUPTED:
@@ -295,23 +306,28 @@ class _Bounds:
         self.relaxation = Relaxation(self.room.exact)
 
     def at(self, counts: Floats, accuracy: float, clock: Clock) -> _One:
-        """Value of the relaxation, and the plane that bounds it; or why there is no routing."""
-        room = self.room
+        """Value of the relaxation, steeply charged where limits cannot be kept, and its plane."""
+        room, relaxation = self.room, self.relaxation
         limit = room.limit(counts[self.mine])
-        found = self.relaxation.at(limit, accuracy / room.share, clock)
-        cuts: list[Cut] = []
-        if found.ray is not None:
-            cut = self._needed(found.ray)
-            if cut is not None:
-                cuts.append(cut)
-                if float(cut.slope @ counts) < cut.constant:
-                    return _One(math.inf, math.inf, tuple(cuts))
+        found = relaxation.at(limit, accuracy / room.share, clock, relaxation.steep())
         cut = self._plane(found.prices)
         if cut is None:
-            return _One(found.upper * room.share, -math.inf, tuple(cuts))
+            return _One(found.upper * room.share, -math.inf, ())
         lower = cut.constant - float(cut.slope @ counts)
-        lower -= _SAFE * (abs(lower) + abs(cut.constant))
-        return _One(found.upper * room.share, lower, (*cuts, cut))
+        return _One(
+            found.upper * room.share, lower - _SAFE * (abs(lower) + abs(cut.constant)), (cut,)
+        )
+
+    def too_few(self, counts: Floats, clock: Clock) -> Cut | None:
+        """Why there is no routing at these counts, if it is found that there is none."""
+        room, relaxation = self.room, self.relaxation
+        limit = room.limit(counts[self.mine])
+        accuracy = _ROUGHLY * relaxation.size
+        if not relaxation.at(limit, accuracy, clock, relaxation.steep()).exceeding:
+            return None
+        ray = relaxation.at(limit, accuracy, clock).ray
+        cut = None if ray is None else self._needed(ray)
+        return cut if cut is not None and float(cut.slope @ counts) < cut.constant else None
 
     def prices(self, counts: Ints) -> Prices:
         """The best known at whole counts."""
@@ -319,7 +335,9 @@ class _Bounds:
         return Prices.of(self.room.exact, vector)
 
     def learned(self, solution: Solution) -> Cut | None:
-        """The plane of what a solver found."""
+        """What a solver's prices, or its ray, prove of all counts."""
+        if solution.status is Status.INFEASIBLE and solution.ray is not None:
+            return self._needed(solution.ray.vector)
         if solution.prices is None:
             return None
         self.relaxation.look(solution.prices.vector)
@@ -331,8 +349,7 @@ class _Bounds:
         rent[room.at] = prices / (room.each * room.share)
         limit, nothing = room.limit(np.zeros(room.at.size)), np.zeros(rent.size)
         self.relaxation.look(nothing)  # bounds whatever the counts, and whatever comes after
-        accuracy = _ROUGHLY * max(abs(self.relaxation.best(nothing)[0]), 0.0)
-        found = self.relaxation.at(limit, accuracy, clock, rent)
+        found = self.relaxation.at(limit, _ROUGHLY * self.relaxation.size, clock, rent)
         cuts = [self._plane(vector) for vector in (nothing, found.prices)]
         return [cut for cut in cuts if cut is not None], found.use[room.at] / room.each
 

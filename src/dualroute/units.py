@@ -143,6 +143,10 @@ class Values(Protocol):
         """Relaxations at counts ``(d,)``, whole or not; their sum within an accuracy."""
         ...
 
+    def refusal(self, counts: Floats) -> tuple[Cut, ...]:
+        """What proves that counts ``(d,)`` are too few, if anything does."""
+        ...
+
     def route(self, counts: Ints) -> Answer:
         """Routings at whole counts ``(d,)``."""
         ...
@@ -239,10 +243,11 @@ class _Search:
     def run(self) -> UnitPlan:
         problem = self.problem
         try:
-            most = self._ask(problem.high.astype(np.float64), math.inf)
-            if most.refused:  # more capacity never hurts: no counts will do
+            high = problem.high.astype(np.float64)
+            if self.values.refusal(high):  # more capacity never hurts: no counts will do
                 self.bound = self.claimed = math.inf
                 return self._found()
+            most = self._ask(high, math.inf)
             known = np.where(np.isfinite(most.upper), most.upper, most.lower)
             self._size = float(np.abs(known[np.isfinite(known)]).sum())
             self._size += problem.fixed_cost(np.minimum(problem.high, np.ceil(self.center)))
