@@ -27,15 +27,14 @@ from dataclasses import dataclass, field
 import highspy
 import numpy as np
 
-from dualroute.arrays import Floats
-from dualroute.engines.local import Evaluation, LocalEngine
+from dualroute.arrays import Bools, Floats
+from dualroute.engines.local import LocalEngine
 from dualroute.highs import QuietHighs
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.solver import Clock
-from dualroute.solvers.lagrangian.ascent import Box, newton_step
+from dualroute.solvers.lagrangian.ascent import Box
 
 _PASSES = 200  # for one question
-_PROJECTIONS, _HALVINGS = 12, 6  # of a Newton step, on prices of at least zero
 _DAMPING, _LEAST = 0.25, 0.01  # of a Newton step that gained nothing; after that, mixtures
 _STEEP = 10.0  # of a mean query's cost, for a limit's whole size: what only tight limits are worth
 _FAR = 10.0  # of a mean query's cost: who hopes for so much may have asked for too little
@@ -91,25 +90,47 @@ class _Point:
     hessian: Floats
 
     def step(self, limit: Floats, box: Box) -> tuple[float, Floats]:
-        """What the smoothed Lagrangian would gain under scaled limits, and where."""
-        gradient, scaled, gain = self.expected - limit, self.scaled, 0.0
-        for _ in range(_PROJECTIONS):
-            slope = gradient + self.hessian @ (scaled - self.scaled)
-            here = Evaluation(0.0, 0.0, slope, self.hessian, 0)
-            step = newton_step(here, scaled, box)
-            promise = 0.5 * float(slope @ step)
-            if promise <= _LITTLE * gain:
-                return gain, scaled
-            for halving in range(_HALVINGS):
-                trial = box.clip(scaled + step * 0.5**halving)
-                moved = trial - self.scaled
-                gained = float(gradient @ moved + 0.5 * moved @ self.hessian @ moved)
-                if gained > gain:
-                    break
-            else:
+        """What the smoothed Lagrangian would gain under scaled limits, and where.
+
+        Newton's step in a box, by active sets: as far as the first bound, then without that
+        price, and back to those that would leave their bound again.
+        """
+        slope, curvature, x = self.expected - limit, -self.hessian, self.scaled
+        damping = 1e-8 * float(np.trace(curvature)) / x.size
+        damping += 1e-9 * float(np.abs(slope).max()) + 1e-300
+        reach = 1.0 + float(np.abs(x).max())
+        gradient, pinned = slope, _outward(x, slope, box)
+        for _ in range(4 * x.size):
+            free = np.flatnonzero(~pinned)
+            if free.size == 0:
                 break
-            scaled, gain = trial, gained
-        return gain + promise, scaled
+            square = curvature[np.ix_(free, free)] + damping * np.eye(free.size)
+            move = np.linalg.solve(square, gradient[free])
+            move *= min(1.0, reach / max(float(np.abs(move).max()), 1e-300))
+            bound = np.where(move > 0, box.high[free], box.low[free])
+            with np.errstate(divide="ignore", invalid="ignore"):
+                parts = np.where(move != 0, (bound - x[free]) / move, math.inf)
+            part = min(1.0, max(float(parts.min()), 0.0))
+            x = x.copy()
+            x[free] += part * move
+            x = box.clip(x)
+            gradient = slope - curvature @ (x - self.scaled)
+            if part < 1.0:
+                pinned = pinned.copy()
+                pinned[free[parts <= part]] = True
+                continue
+            released = pinned & ~_outward(x, gradient, box)
+            if not released.any() or float(gradient[released] @ gradient[released]) == 0.0:
+                break
+            pinned = _outward(x, gradient, box)
+        moved = x - self.scaled
+        return float(slope @ moved - 0.5 * moved @ curvature @ moved), x
+
+
+def _outward(x: Floats, gradient: Floats, box: Box) -> Bools:
+    """Which prices stand at a bound that the gradient would have them cross."""
+    outward: Bools = ((x <= box.low) & (gradient <= 0)) | ((x >= box.high) & (gradient >= 0))
+    return outward
 
 
 @dataclass(slots=True, eq=False)

@@ -18,6 +18,9 @@ References
    Numerische Mathematik 4.
 .. [2] Neumaier and Shcherbina (2004), Safe bounds in linear and mixed-integer linear programming,
    Mathematical Programming 99.
+.. [3] Linderoth and Wright (2003), Decomposition algorithms for stochastic programming on a
+   computational grid, Computational Optimization and Applications 24,
+   doi:10.1023/A:1021858008222.
 """
 
 import heapq
@@ -37,7 +40,6 @@ from dualroute.solver import Clock
 _EPSILON = 2.0**-52
 _SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
 _ROUNDS = 60  # of fractional counts, before whole ones are asked for
-_FAILURES = 5  # fractional counts in succession that nothing serves, before they are left
 _RESERVED, _LONG = 0.2, 60.0  # of the time (of this many seconds at most), for the proof
 _PROPOSALS = 200  # of whole counts, before the tree
 _NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are good enough
@@ -46,7 +48,9 @@ _ROUGH, _ROUGHER = 0.01, 0.3  # of the objective; of what is open: of relaxed va
 _FINE = 0.25  # of the gap asked: of the master program's
 _NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound are routed
 _WHOLE = 1e-6
-_STABLE = 0.6  # of the way from the best counts so far to those proposed
+_RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
+_PROMISING = 0.5  # of what is near enough: a region that promises less is left
+_KEPT = 0.1  # of what was promised: with more the best fractional counts move
 _INFINITY = highspy.kHighsInf
 
 
@@ -338,35 +342,47 @@ class _Search:
                 return
 
     def _relax(self) -> None:
-        """The linear relaxation, by cuts at fractional counts."""
-        problem, center, best, step = self.problem, self.center, math.inf, _STABLE
-        asked, failed, seen = center, 0, set[bytes]()
+        """The linear relaxation, by cuts at fractional counts in a region that is trusted [3]_.
+
+        The region shrinks where the planes promised too much, and grows where they kept it.
+        """
+        problem, center, radius = self.problem, self.center, _RADIUS
+        best = self._relaxed_value(center, _ROUGH * self._size)
         for _ in range(_ROUNDS):
-            known = asked.tobytes() in seen
-            seen.add(asked.tobytes())
-            # No closer than what there is to win.
-            least = _ACCURACY * self._gap(best if math.isfinite(best) else self._size)
-            apart = best - self.bound if math.isfinite(best) else _ROUGH * self._size
-            answer = self._ask(asked, max(least, _ROUGHER * apart))
-            self._master.add(answer.cuts)
-            value = self._master.paid(asked) + math.fsum(answer.upper.tolist())
-            if math.isfinite(value):
-                step = _STABLE if asked is center else min(_STABLE, 1.5 * step)
-                center, best, failed = asked, min(best, value), 0
-            else:  # back to where all are served
-                step, failed = 0.5 * step, failed + 1
-            solved = self._master.relaxed(problem.low, problem.high)
-            if solved is None:
+            whole = self._master.relaxed(problem.low, problem.high)
+            if whole is None:
                 return
-            self.bound = max(self.bound, solved.bound)
-            if self._late:
-                return
+            self.bound = max(self.bound, whole.bound)
             self.tell("relaxation", self.objective, self.bound)
             near = max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best)
-            if known or failed > _FAILURES or (math.isfinite(best) and best - solved.value <= near):
+            if best - whole.value <= near or self._late:
                 return
-            # In between, cuts are deeper where the planes so far say little.
-            asked = center + step * (solved.counts - center)
+            low, high = (
+                np.maximum(problem.low, center - radius),
+                np.minimum(problem.high, center + radius),
+            )
+            solved = self._master.relaxed(low, high)
+            if solved is None:
+                return
+            promised = best - solved.value
+            if promised <= _PROMISING * near:  # nothing to win here
+                radius *= 4.0
+                continue
+            value = self._relaxed_value(solved.counts, max(_ROUGHER * promised, _NEAR * near))
+            gained = best - value
+            if gained >= _KEPT * promised:
+                edge = (np.abs(solved.counts - center) >= radius * (1 - 1e-6)).any()
+                if edge and gained >= 0.5 * promised:
+                    radius *= 2.0
+                center, best = solved.counts, value
+            elif gained < -promised:
+                radius /= min(4.0, 1.0 - gained / promised)
+
+    def _relaxed_value(self, counts: Floats, accuracy: float) -> float:
+        """What counts cost with relaxed routings, at whole counts or not; learns from them."""
+        answer = self._ask(counts, max(accuracy, _ACCURACY * self._gap(self._size)))
+        self._master.add(answer.cuts)
+        return self._master.paid(counts) + math.fsum(answer.upper.tolist())
 
     @property
     def _late(self) -> bool:
@@ -585,7 +601,7 @@ class _Master:
         cost, always = self._costs(problem.low, problem.high)
         return (always + float(cost[: self._d] @ counts)) * self._unit + math.fsum(apart)
 
-    def _costs(self, low: Ints, high: Ints) -> tuple[Floats, float]:
+    def _costs(self, low: Floats | Ints, high: Floats | Ints) -> tuple[Floats, float]:
         """Costs in a box, and what is paid whatever is chosen: what opening comes to."""
         opening, d = self._problem.opening / self._unit, self._d
         cost = self._cost.copy()
@@ -593,7 +609,7 @@ class _Master:
         cost[:d] += np.where(shared, opening / np.maximum(high, 1), 0.0) * (1 - 4 * _EPSILON)
         return cost, math.fsum(opening[low > 0].tolist()) * (1 - 8 * _EPSILON)
 
-    def relaxed(self, low: Ints, high: Ints) -> _Relaxed | None:
+    def relaxed(self, low: Floats | Ints, high: Floats | Ints) -> _Relaxed | None:
         """The linear program in a box, with a bound that rounding has no part in."""
         lows, highs = self._box(low, high)
         cost, paid = self._costs(low, high)
@@ -647,7 +663,7 @@ class _Master:
         bound = float(model.getInfo().mip_dual_bound) * self._unit + paid
         return np.clip(counts, problem.low, problem.high), bound
 
-    def _box(self, low: Ints, high: Ints) -> tuple[Floats, Floats]:
+    def _box(self, low: Floats | Ints, high: Floats | Ints) -> tuple[Floats, Floats]:
         lows, highs = self._low.copy(), self._high.copy()
         lows[: self._d], highs[: self._d] = low, high
         # More than the rounding of a plane's ends.
