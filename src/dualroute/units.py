@@ -50,6 +50,7 @@ _NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound 
 _WHOLE = 1e-6
 _RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
 _PROMISING = 0.5  # of what is near enough: a region that promises less is left
+_NEARBY, _BETWEEN = 1.0, 0.3  # units from the relaxation; part of the way to others
 _KEPT = 0.1  # of what was promised: with more the best fractional counts move
 _INFINITY = highspy.kHighsInf
 
@@ -346,8 +347,8 @@ class _Search:
 
         The region shrinks where the planes promised too much, and grows where they kept it.
         """
-        problem, center, radius = self.problem, self.center, _RADIUS
-        best = self._relaxed_value(center, _ROUGH * self._size)
+        problem, radius = self.problem, _RADIUS
+        best = self._relaxed_value(self.center, _ROUGH * self._size)
         for _ in range(_ROUNDS):
             whole = self._master.relaxed(problem.low, problem.high)
             if whole is None:
@@ -357,10 +358,8 @@ class _Search:
             near = max(_NEAR * self.mip_rel_gap, 1e-9) * abs(best)
             if best - whole.value <= near or self._late:
                 return
-            low, high = (
-                np.maximum(problem.low, center - radius),
-                np.minimum(problem.high, center + radius),
-            )
+            low = np.maximum(problem.low, self.center - radius)
+            high = np.minimum(problem.high, self.center + radius)
             solved = self._master.relaxed(low, high)
             if solved is None:
                 return
@@ -371,10 +370,10 @@ class _Search:
             value = self._relaxed_value(solved.counts, max(_ROUGHER * promised, _NEAR * near))
             gained = best - value
             if gained >= _KEPT * promised:
-                edge = (np.abs(solved.counts - center) >= radius * (1 - 1e-6)).any()
+                edge = (np.abs(solved.counts - self.center) >= radius * (1 - 1e-6)).any()
                 if edge and gained >= 0.5 * promised:
                     radius *= 2.0
-                center, best = solved.counts, value
+                self.center, best = solved.counts, value
             elif gained < -promised:
                 radius /= min(4.0, 1.0 - gained / promised)
 
@@ -410,8 +409,28 @@ class _Search:
                 continue
             if counts.tobytes() in self._seen:
                 return
-            self._look(counts)
+            if not self._deepened(counts):
+                self._look(counts)
             self.tell("whole units", self.objective, self.bound)
+
+    def _deepened(self, counts: Ints) -> bool:
+        """Whether planes between the relaxation's counts and others leave those others.
+
+        By convexity nearly all far counts are left by planes of nearer ones, which are tight
+        where it matters (the in-out separation of Ben-Ameur and Neto 2007,
+        doi:10.1002/net.20190).
+        """
+        away = counts - self.center
+        if np.abs(away).max() <= _NEARBY:
+            return False
+        between = self.center + _BETWEEN * away
+        key = between.tobytes()
+        if key in self._seen:
+            return False
+        before = self._master.value(counts)
+        self._seen[key] = self._relaxed_value(between, _BETWEEN * self._gap(self._size))
+        left = self._master.value(counts) - before
+        return left > self._gap(self._size)
 
     def _prove(self) -> None:
         """Branch on counts until the gap asked for is proved."""
@@ -458,7 +477,8 @@ class _Search:
             return bound, _halves(low, high, solved.counts)
         key = counts.tobytes()
         if key not in self._seen:
-            self._look(counts)
+            if not self._deepened(counts):
+                self._look(counts)
             return bound, [(low, high)]  # again, with what was learned
         if key in self._open and not self._closed(self._seen[key]):
             self._route(counts)
@@ -593,6 +613,15 @@ class _Master:
         self._rows = np.concatenate([self._rows, np.array(rows)])
         self._sides = np.concatenate([self._sides, sides])
         self._of_value = np.concatenate([self._of_value, of])
+
+    def value(self, counts: Ints) -> float:
+        """The program's value at whole counts that fit."""
+        d, above = self._d, 0.0
+        for value in range(self._values.stop - self._values.start):
+            mine = self._of_value == value
+            planes = self._sides[mine] - self._rows[mine][:, :d] @ counts
+            above += float(planes.max(initial=-math.inf))
+        return self._problem.fixed_cost(counts) + above * self._unit
 
     def paid(self, counts: Floats) -> float:
         """What counts cost without routing, whole or not: opening by the share of the most."""
