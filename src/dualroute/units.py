@@ -45,7 +45,7 @@ _PROPOSALS = 200  # of whole counts, before the tree
 _NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are good enough
 _ACCURACY = 0.1  # of the gap asked: of relaxed values, where it matters
 _ROUGH, _ROUGHER = 0.01, 0.3  # of the objective; of what is open: of relaxed values before
-_FINE = 0.25  # of the gap asked: of the master program's
+_FINE, _COARSE = 0.25, 0.2  # of the gap asked, of what is open: gap of the master program
 _NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound are routed
 _WHOLE = 1e-6
 _RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
@@ -299,10 +299,16 @@ class _Search:
         """What whole counts cost with relaxed routings; learns from them."""
         key = counts.tobytes()
         if key not in self._seen:
-            best = self.objective if self.counts is not None else self._size
-            answer = self._ask(counts.astype(np.float64), _ACCURACY * self._gap(best))
-            self._master.add(answer.cuts)
-            value = math.fsum(answer.upper.tolist()) + self.problem.fixed_cost(counts)
+            best = self._promising()
+            least = self.objective if best is None else min(self.objective, best[0])
+            near = self._gap(least if math.isfinite(least) else self._size)
+            fixed = self.problem.fixed_cost(counts)
+            for accuracy in (near, _ACCURACY * near):  # finer only where that may decide
+                answer = self._ask(counts.astype(np.float64), accuracy)
+                self._master.add(answer.cuts)
+                if fixed + math.fsum(answer.lower.tolist()) > least:
+                    break
+            value = fixed + math.fsum(answer.upper.tolist())
             self._seen[key] = value
             if self.problem.fits(counts) and not answer.refused:
                 self._open[key] = counts.copy()
@@ -394,7 +400,11 @@ class _Search:
         for _ in range(_PROPOSALS):
             if self._late:
                 return
-            proposed = self._master.whole(self.clock.left, _FINE * self.mip_rel_gap)
+            best = self._promising()
+            least = self.objective if best is None else min(self.objective, best[0])
+            open_part = (least - max(self.claimed, self.bound)) / max(abs(least), 1e-300)
+            gap = max(_FINE * self.mip_rel_gap, _COARSE * min(open_part, 1.0))
+            proposed = self._master.whole(self.clock.left, gap)
             if proposed is None:
                 return
             counts, claimed = proposed
