@@ -239,6 +239,7 @@ def plan_replicas(
 
     stop = Event()
     each = options if len(groups) == 1 else replace(options, threads=1)
+    taught: dict[Any, list[Floats]] = {}
 
     def solved(number: int, inside: ThreadPoolExecutor | None) -> tuple[UnitPlan, Routings]:
         slots = groups[number]
@@ -247,8 +248,12 @@ def plan_replicas(
         share = workers / max(1, len(groups) - number)
         own = Clock(max(1e-3, clock.left * min(1.0, share)) if clock.left < math.inf else math.inf)
         routings = Routings(problem, asked.replicas, mine, slots, chosen, each, own, inside, stop)
+        kinds = {room.kind for room in mine}
+        kind = kinds.pop() if len(kinds) == 1 else None
         try:
+            learned = routings.learn(taught.get(kind, []))
             cuts, center = routings.as_rented()
+            cuts += learned
         except KeyboardInterrupt:
             stop.set()
             cuts, center = (), None
@@ -263,6 +268,8 @@ def plan_replicas(
         )
         if plan.interrupted:
             stop.set()
+        if kind is not None:  # hours of a day are alike: what was learned of one serves the next
+            taught[kind] = routings.prices
         return plan, routings
 
     with ThreadPoolExecutor(workers) as pool:

@@ -6,10 +6,11 @@ proved. Routings are made only for counts that deserve them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from operator import itemgetter
 from threading import Event
 from typing import TypeVar
 
@@ -31,6 +32,7 @@ _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
 _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
 _SAFE = 1e-12
 _PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
+_TAUGHT = 40  # prices that one period hands on to others
 _AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
 
 T = TypeVar("T")
@@ -88,6 +90,11 @@ class Room:
         )
 
     @property
+    def kind(self) -> tuple[tuple[str, tuple[str, ...], int], ...]:
+        """What its limits are; prices of one room are prices of another of the same kind."""
+        return tuple((rows.name, rows.labels, rows.n_pools) for rows in self.problem.rows)
+
+    @property
     def others(self) -> Bools:
         """Which limits no replica enters, ``(K,)``."""
         others = np.ones(self.problem.n_rows, bool)
@@ -142,6 +149,7 @@ class Routings:
     _at: bytes = b""
     _order: list[int] = field(default_factory=list)
     _known: list["_Bounds"] = field(default_factory=list)
+    _asked: list[tuple[float, list[Floats]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Where there are many queries, counts are most often too few."""
@@ -155,7 +163,22 @@ class Routings:
     def bound(self, counts: Floats, accuracy: float) -> Answer:
         """What `solve_units` asks first: the relaxation at counts ``(d,)``, within an accuracy."""
         each = accuracy / len(self.rooms)
-        return self._answer(lambda k: self._known[k].at(counts, each, self.clock))
+        answer = self._answer(lambda k: self._known[k].at(counts, each, self.clock))
+        value = float(self.problem.cost @ counts) + math.fsum(answer.upper.tolist())
+        self._asked.append((value, [known.vector for known in self._known]))
+        return answer
+
+    @property
+    def prices(self) -> list[Floats]:
+        """Prices that were best at the cheapest counts asked for, each ``(K,)``."""
+        best = sorted(self._asked, key=itemgetter(0))
+        vectors = [vector for _, some in best for vector in some]
+        return list({vector.tobytes(): vector for vector in vectors}.values())[:_TAUGHT]
+
+    def learn(self, prices: Sequence[Floats]) -> tuple[Cut, ...]:
+        """Planes of prices that were good in periods with the same limits."""
+        found = self._each(range(len(self.rooms)), lambda k: list(self._known[k].learn(prices)))
+        return tuple(cut for cuts in found for cut in cuts)
 
     def refusal(self, counts: Floats) -> tuple[Cut, ...]:
         """Why counts ``(d,)`` are too few for some room, where that is found."""
@@ -299,18 +322,20 @@ class _Bounds:
     mine: slice
     size: int
     relaxation: Relaxation = field(init=False)
+    vector: Floats = field(init=False)  # the prices of the last answer
     _proved: dict[bytes, Cut | None] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Nothing is known yet."""
         self.relaxation = Relaxation(self.room.exact)
+        self.vector = np.zeros(self.room.problem.n_rows)
 
     def at(self, counts: Floats, accuracy: float, clock: Clock) -> _One:
         """Value of the relaxation, steeply charged where limits cannot be kept, and its plane."""
         room, relaxation = self.room, self.relaxation
         limit = room.limit(counts[self.mine])
         found = relaxation.at(limit, accuracy / room.share, clock, relaxation.steep())
-        cut = self._plane(found.prices)
+        cut, self.vector = self._plane(found.prices), found.prices
         if cut is None:
             return _One(found.upper * room.share, -math.inf, ())
         lower = cut.constant - float(cut.slope @ counts)
@@ -338,10 +363,15 @@ class _Bounds:
         """What a solver's prices, or its ray, prove of all counts."""
         if solution.status is Status.INFEASIBLE and solution.ray is not None:
             return self._needed(solution.ray.vector)
-        if solution.prices is None:
-            return None
-        self.relaxation.look(solution.prices.vector)
-        return self._plane(solution.prices.vector)
+        return None if solution.prices is None else next(self.learn([solution.prices.vector]), None)
+
+    def learn(self, prices: Sequence[Floats]) -> Iterator[Cut]:
+        """Planes of prices from elsewhere, each ``(K,)``."""
+        for vector in prices:
+            self.relaxation.look(vector)
+            cut = self._plane(vector)
+            if cut is not None:
+                yield cut
 
     def rent(self, prices: Floats, clock: Clock) -> tuple[list[Cut], Floats]:
         """Planes, and counts used ``(R,)``, where replicas are paid by use at ``(R,)``."""
