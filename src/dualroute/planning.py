@@ -15,7 +15,7 @@ from dualroute.arrays import Floats, Ints
 from dualroute.errors import OptionError
 from dualroute.formulation import Limit, Objective, Restriction
 from dualroute.replicas import ReplicaFile, Replicas, Traffic, read_replicas, traffic_by
-from dualroute.rooms import Room, Routings
+from dualroute.rooms import Room, Routings, distinct
 from dualroute.routing import Plan
 from dualroute.solver import Clock, Progress, SolveOptions, Solver, for_many
 from dualroute.units import UnitPlan, UnitProblem, solve_units
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 GAP = 1e-3  # relative, unless asked otherwise
+_TAUGHT = 60  # prices that one period hands on to the next
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -269,7 +270,7 @@ def plan_replicas(
         if plan.interrupted:
             stop.set()
         if kind is not None:  # hours of a day are alike: what was learned of one serves the next
-            taught[kind] = routings.prices
+            taught[kind] = distinct([*routings.prices, *taught.get(kind, [])])[:_TAUGHT]
         return plan, routings
 
     with ThreadPoolExecutor(workers) as pool:

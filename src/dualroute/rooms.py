@@ -6,7 +6,7 @@ proved. Routings are made only for counts that deserve them.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -32,7 +32,6 @@ _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
 _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
 _SAFE = 1e-12
 _PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
-_TAUGHT = 40  # prices that one period hands on to others
 _AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
 
 T = TypeVar("T")
@@ -172,8 +171,7 @@ class Routings:
     def prices(self) -> list[Floats]:
         """Prices that were best at the cheapest counts asked for, each ``(K,)``."""
         best = sorted(self._asked, key=itemgetter(0))
-        vectors = [vector for _, some in best for vector in some]
-        return list({vector.tobytes(): vector for vector in vectors}.values())[:_TAUGHT]
+        return distinct(vector for _, some in best for vector in some)
 
     def learn(self, prices: Sequence[Floats]) -> tuple[Cut, ...]:
         """Planes of prices that were good in periods with the same limits."""
@@ -299,6 +297,11 @@ class Routings:
             lower - _SAFE * abs(lower) if math.isfinite(lower) else lower,
             () if cut is None else (cut,),
         ), solution
+
+
+def distinct(vectors: Iterable[Floats]) -> list[Floats]:
+    """Each once, in their order."""
+    return list({vector.tobytes(): vector for vector in vectors}.values())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

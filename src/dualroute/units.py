@@ -51,6 +51,7 @@ _WHOLE = 1e-6
 _RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
 _PROMISING = 0.5  # of what is near enough: a region that promises less is left
 _NEARBY, _BETWEEN = 1.0, 0.3  # units from the relaxation; part of the way to others
+_LOOSELY = 3.0  # times the gap asked: how well values there are known
 _KEPT = 0.1  # of what was promised: with more the best fractional counts move
 _INFINITY = highspy.kHighsInf
 
@@ -438,7 +439,7 @@ class _Search:
         if key in self._seen:
             return False
         before = self._master.value(counts)
-        self._seen[key] = self._relaxed_value(between, _BETWEEN * self._gap(self._size))
+        self._seen[key] = self._relaxed_value(between, _LOOSELY * self._gap(self._size))
         left = self._master.value(counts) - before
         return left > self._gap(self._size)
 
