@@ -25,16 +25,33 @@ def units(cost, *, opening=None, low=None, high=None, pool=None, held=(), switch
     )
 
 
-class Hinges:
+class Told:
+    """Values that a function tells, relaxed or not."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def bound(self, counts, accuracy):
+        return self.answer(counts)
+
+    def route(self, counts):
+        return self.answer(counts)
+
+    def refusal(self, counts):
+        return (Cut(-1, 1.0, np.zeros(counts.size)),) if self.answer(counts).refused else ()
+
+
+class Hinges(Told):
     """Values that are the largest of some falling planes: convex, and known exactly."""
 
     def __init__(self, constants, slopes):
+        super().__init__(self.planes)
         self.constants, self.slopes, self.asked = constants, slopes, 0  # (u, k), (u, k, d)
 
     def at(self, counts):
         return (self.constants - self.slopes @ counts).max(axis=1)
 
-    def __call__(self, counts):
+    def planes(self, counts):
         self.asked += 1
         planes = self.constants - self.slopes @ counts
         steepest = planes.argmax(axis=1)
@@ -44,8 +61,8 @@ class Hinges:
         return Answer(self.at(counts), self.at(counts), cuts)
 
 
-def solved(problem, evaluate, gap=0.0, **more):
-    return solve_units(problem, evaluate, mip_rel_gap=gap, clock=Clock(60.0), **more)
+def solved(problem, values, gap=0.0, **more):
+    return solve_units(problem, values, mip_rel_gap=gap, clock=Clock(60.0), **more)
 
 
 @settings(max_examples=60, deadline=None)
@@ -115,7 +132,7 @@ def test_counts_that_serve_nobody_are_proved_so():
     def nobody(counts):
         return Answer(np.array([math.inf]), np.array([math.inf]), ())
 
-    found = solved(units([1.0]), nobody)
+    found = solved(units([1.0]), Told(nobody))
     assert found.counts is None
     assert found.bound == math.inf
 
@@ -127,7 +144,7 @@ def test_what_is_served_only_by_more_than_the_pool_holds_is_infeasible():
             return Answer(np.zeros(1), np.zeros(1), (Cut(0, 0.0, np.zeros(1)),))
         return Answer(np.array([math.inf]), np.array([math.inf]), (Cut(-1, 3.0, np.ones(1)),))
 
-    found = solved(units([1.0], pool=[[1.0]], held=[2.0]), three)
+    found = solved(units([1.0], pool=[[1.0]], held=[2.0]), Told(three))
     assert found.counts is None
     assert found.bound == math.inf
 
@@ -144,7 +161,7 @@ def test_what_is_not_known_is_not_proved():
     def silent(counts):
         return Answer(np.array([math.inf]), np.array([-math.inf]), ())
 
-    found = solve_units(units([1.0], high=[1]), silent, mip_rel_gap=0.0, clock=Clock(5.0))
+    found = solve_units(units([1.0], high=[1]), Told(silent), mip_rel_gap=0.0, clock=Clock(5.0))
     assert found.counts is None
     assert found.bound < math.inf
 
@@ -157,14 +174,20 @@ def test_time_is_up_after_the_first_answer_and_its_planes_still_bound():
 
 
 def test_ctrl_c_leaves_what_was_found():
-    value = Hinges(np.array([[12.0, 4.0]]), np.array([[[5.0], [1.0]]]))
+    class Interrupted(Hinges):
+        routed = False
 
-    def interrupted(counts):
-        if value.asked == 2:
-            raise KeyboardInterrupt
-        return value(counts)
+        def route(self, counts):
+            self.routed = True
+            return super().route(counts)
 
-    found = solve_units(units([3.0]), interrupted, mip_rel_gap=0.0, clock=Clock(60.0))
+        def bound(self, counts, accuracy):
+            if self.routed:
+                raise KeyboardInterrupt
+            return super().bound(counts, accuracy)
+
+    value = Interrupted(np.array([[12.0, 4.0]]), np.array([[[5.0], [1.0]]]))
+    found = solve_units(units([3.0]), value, mip_rel_gap=0.0, clock=Clock(60.0))
     assert found.interrupted
     assert found.counts is not None
     assert found.bound <= 8 <= found.objective

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 GAP = 1e-3  # relative, unless asked otherwise
+_LONGER = 2.0  # times its share of the time that a group may take: those after it learn from it
 _TAUGHT = 60  # prices that one period hands on to the next
 
 
@@ -246,7 +247,7 @@ def plan_replicas(
         slots = groups[number]
         problem = asked.unit_problem(slots)
         mine = [room for room in rooms if room.slot in slots]
-        share = workers / max(1, len(groups) - number)
+        share = _LONGER * workers / max(1, len(groups) - number)
         own = Clock(max(1e-3, clock.left * min(1.0, share)) if clock.left < math.inf else math.inf)
         routings = Routings(problem, asked.replicas, mine, slots, chosen, each, own, inside, stop)
         kinds = {room.kind for room in mine}

@@ -10,15 +10,18 @@ that the relaxation is about [1]_:
     V(b) \le \min_{w, z \ge 0} \; \sum_k w_k cost_k + r^T z \quad\text{s.t.}\quad
     \sum_k w_k use_k \le b + z, \; \sum_k w_k = 1,
 
-where ``z`` is what is rented beyond the limits at ``r``, if anything is. The duals of that small
-program are prices; a pass over the table makes a further routing and a further plane of them,
-until both sides agree. All of it is remembered, so limits near to some that were asked before
-need a pass or two, or none.
+where ``z`` is what is rented beyond the limits at ``r``, if anything is. A pass over the table
+makes a further routing and a further plane, until both sides agree. Its prices are those of a
+Newton step from the best plane, as softmin in place of min gives the Lagrangian a Hessian [2]_;
+where that gains nothing, duals of the program above. All of it is remembered, so limits near to
+some that were asked before need a pass or two, or none.
 
 References
 ----------
 .. [1] Dantzig & Wolfe (1960), Decomposition principle for linear programs, Operations Research
    8(1), doi:10.1287/opre.8.1.101.
+.. [2] Nesterov (2005), Smooth minimization of non-smooth functions, Mathematical Programming 103,
+   doi:10.1007/s10107-004-0552-5.
 """
 
 import math
@@ -40,6 +43,7 @@ _STEEP = 10.0  # of a mean query's cost, for a limit's whole size: what only tig
 _FAR = 10.0  # of a mean query's cost: who hopes for so much may have asked for too little
 _HOT = 0.002  # of a mean query's cost: the first temperature of smoothing
 _NEAR_TIES = 60  # a row: queries that should feel it
+_PINNINGS = 200  # of prices on the way to where a quadratic is largest
 _LITTLE = 1e-6
 _SMOOTH = 0.5  # of the way from the best prices known to those of the mixture
 _STRICT = 1e6  # of the cost: what exceeding limits by their size is charged, where all must be kept
@@ -80,12 +84,13 @@ class Relaxed:
 class _Point:
     """One pass over the table at some prices, scaled; see `LocalEngine.evaluate`.
 
-    `value` is of the Lagrangian without what the limits are worth, and `expected` the use that
-    the smoothed one has for a gradient.
+    `value` is of the Lagrangian without what the limits are worth, `smoothing` what it loses by
+    softmin, and `expected` the use that the smoothed one has for a gradient.
     """
 
     scaled: Floats
     value: float
+    smoothing: float
     expected: Floats
     hessian: Floats
 
@@ -100,7 +105,7 @@ class _Point:
         damping += 1e-9 * float(np.abs(slope).max()) + 1e-300
         reach = 1.0 + float(np.abs(x).max())
         gradient, pinned = slope, _outward(x, slope, box)
-        for _ in range(4 * x.size):
+        for _ in range(min(4 * x.size, _PINNINGS)):
             free = np.flatnonzero(~pinned)
             if free.size == 0:
                 break
@@ -123,6 +128,8 @@ class _Point:
             if not released.any() or float(gradient[released] @ gradient[released]) == 0.0:
                 break
             pinned = _outward(x, gradient, box)
+        else:
+            return math.inf, x
         moved = x - self.scaled
         return float(slope @ moved - 0.5 * moved @ curvature @ moved), x
 
@@ -173,10 +180,12 @@ class Relaxation:
 
     def look(self, vector: Floats) -> None:
         """Pass over the table at prices ``(K,)``: a plane, and a routing to mix."""
+        self._begin()
         self._look(self._engine.scaled(Prices.of(self.problem, vector)))
 
     def best(self, limit: Floats) -> tuple[float, Floats]:
         """The best plane under limits ``(K,)``: its value, and prices ``(K,)``."""
+        self._begin()
         value, point = self._best(limit * self._engine.row_scale, None)
         return value / self._engine.value_scale, self._vector(point.scaled)
 
@@ -202,8 +211,7 @@ class Relaxation:
         box = Box.up_to(np.inf, limit.size)
         if rent is not None:
             box = Box(np.zeros(limit.size), rent * engine.value_scale / engine.row_scale)
-        if not self._points:
-            self._look(np.zeros(limit.size))
+        self._begin()
 
         def found(upper: float, lower: float, point: _Point, ray: Floats | None = None) -> Relaxed:
             paid = (point.scaled >= box.high * (1 - _LITTLE)) & (point.expected > held)
@@ -220,8 +228,9 @@ class Relaxation:
         for _ in range(_PASSES):
             lower, point = self._best(held, box)
             gain, target = point.step(held, box)
-            if 2 * gain <= near:
-                return found(lower + 2 * gain, lower, point)
+            short = 2 * (gain + point.smoothing)  # of the optimum, where the quadratic is right
+            if short <= near or clock.expired:
+                return found(lower + short, lower, point)
             if point is not last:
                 damping, last = 1.0, point
             if damping >= _LEAST and gain < _FAR:
@@ -232,7 +241,7 @@ class Relaxation:
             if mixed is None:
                 break
             upper, prices = mixed
-            if upper - lower <= near or clock.expired:
+            if upper - lower <= near:
                 return found(upper, lower, point)
             if upper == math.inf:
                 use = self._look(_STRICT * prices)
@@ -256,22 +265,33 @@ class Relaxation:
     def _vector(self, scaled: Floats) -> Floats:
         return self._engine.prices(scaled).vector
 
+    def _begin(self) -> None:
+        """The plane of no prices at all, which holds whatever is rented."""
+        if not self._points:
+            self._look(np.zeros(self.problem.n_rows))
+
     def _look(self, scaled: Floats) -> Floats:
         """A pass; the use of its routing, scaled, ``(K,)``."""
         engine = self._engine
         self.passes += 1
         warmth = 1.0 + float(scaled.max(initial=0.0))
         here, seen = engine.survey(scaled, warmth * self._temperature)
-        limit = engine.limit
-        self._points.append(
-            _Point(scaled, here.value + float(scaled @ limit), here.gradient + limit, here.hessian)
-        )
         wanted = _NEAR_TIES * scaled.size / max(here.near_ties, 1)
         self._temperature = min(self._temperature * min(max(wanted, 0.2), 5.0), _HOT)
         cost, use = seen.cost * engine.value_scale, seen.use * engine.row_scale
-        self._costs.append(cost)
         where = np.arange(use.size + 1, dtype=np.int32)
+        limit = engine.limit
         self._model.addCol(cost, 0.0, 1.0, where.size, where, np.append(use, 1.0))
+        self._costs.append(cost)
+        self._points.append(
+            _Point(
+                scaled=scaled,
+                value=here.value + float(scaled @ limit),
+                smoothing=here.value - here.smoothed,
+                expected=here.gradient + limit,
+                hessian=here.hessian,
+            )
+        )
         return use
 
     def _best(self, held: Floats, box: Box | None) -> tuple[float, _Point]:

@@ -31,7 +31,8 @@ from dualroute.units import Answer, Cut, UnitProblem
 _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
 _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
 _SAFE = 1e-12
-_PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
+_PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing, and if there is time
+_PATIENT = 0.1  # so much of that
 _AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
 
 T = TypeVar("T")
@@ -261,11 +262,13 @@ class Routings:
 
     def _options(self, prices: Prices | None) -> SolveOptions:
         pairs = max(room.problem.objective.size for room in self.rooms)
+        patience = _PATIENCE + _PATIENCE_PER_PAIR * pairs
+        patience = max(patience, min(_PATIENT * self.clock.left, 10 * _PATIENCE))
         return replace(
             self.options,
             mip_rel_gap=_FINER * self.options.mip_rel_gap,
             mip_abs_gap=0.0,
-            time_limit=max(min(self.clock.left, _PATIENCE + _PATIENCE_PER_PAIR * pairs), 0.1),
+            time_limit=max(min(self.clock.left, patience), 0.1),
             threads=1 if self.pool is not None else self.options.threads,
             progress=None,
             start=None,

@@ -340,6 +340,8 @@ class _Search:
 
     def _settle(self) -> None:
         """Route the most promising counts, where they may be better than the best."""
+        if self.counts is None and not self._open and self.problem.fits(self.problem.high):
+            self._route(self.problem.high)
         while (best := self._promising()) is not None:
             value, counts = best
             if not (math.isfinite(value) and self.objective - value > self._gap(value)):
@@ -374,15 +376,18 @@ class _Search:
             if promised <= _PROMISING * near:  # nothing to win here
                 radius *= 4.0
                 continue
-            value = self._relaxed_value(solved.counts, max(_ROUGHER * promised, _NEAR * near))
+            accuracy = max(_ROUGHER * promised, _NEAR * near)
+            value = self._relaxed_value(solved.counts, accuracy)
             gained = best - value
             if gained >= _KEPT * promised:
                 edge = (np.abs(solved.counts - self.center) >= radius * (1 - 1e-6)).any()
                 if edge and gained >= 0.5 * promised:
                     radius *= 2.0
                 self.center, best = solved.counts, value
-            elif gained < -promised:
+                continue
+            if gained < -promised:
                 radius /= min(4.0, 1.0 - gained / promised)
+            best = min(best, self._relaxed_value(self.center, accuracy))
 
     def _relaxed_value(self, counts: Floats, accuracy: float) -> float:
         """What counts cost with relaxed routings, at whole counts or not; learns from them."""
