@@ -359,3 +359,20 @@ def test_progress_is_in_the_users_sense(capsys, maximize, words):
     assert f"bound {2.5 if maximize else -2.5} " in shown
     assert "polish" in shown
     assert "gap 2.5e-01" in shown
+
+
+def test_a_day_of_replicas_is_planned_and_measured(run, tmp_path):
+    file = tmp_path / "plan.json"
+    words = ("bench", "plan", "--queries", "60", "--periods", "2", "--models", "3")
+    status, out, err = run(*words, "--counts", "own,same", "--gap", "1e-2", "--json", str(file))
+    assert status == 0
+    assert "2 x 60 x 3" in out
+    assert "the same counts" in err
+    own, same = json.loads(file.read_text())["rows"]
+    assert own["certified_bound"] <= own["objective"] <= same["objective"] * (1 + 1e-2)
+    assert max(own["gap"], same["gap"]) <= 1e-2
+    assert min(own["seconds"], same["evaluations"]) > 0
+    for wrong, given, said in (("--counts", "other", "own, same"), ("--models", "0", "one model")):
+        status, _, err = run(*words, wrong, given)
+        assert (status, err.count("\n")) == (2, 1)
+        assert said in err

@@ -1134,6 +1134,43 @@ def predict(
     raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 
 
+@bench.command(name="plan")
+def bench_plan_(
+    queries: Annotated[
+        str, typer.Option(metavar="N,N,..", help="Queries of a period, on average.")
+    ] = "1e4,1e5",
+    periods: Annotated[int, typer.Option(help="Periods of the day.")] = 24,
+    models: Annotated[int, typer.Option(help="Models, bought in replicas.")] = 8,
+    counts: Annotated[
+        str, typer.Option(metavar="KIND,..", help="own (of each period), same (all day).")
+    ] = "own,same",
+    gap: Gap = 1e-3,
+    time_limit: TimeLimit = 60.0,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    json: Json = None,
+) -> None:
+    """Simulated days of replicas: the gap proved, and in what time."""
+    from dualroute.bench import PlanCase, bench_plan, machine, plain, plan_report
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    kinds = [kind.strip() for kind in counts.split(",")]
+    strange = [kind for kind in kinds if kind not in ("own", "same")]
+    if strange:
+        raise OptionError(f"--counts names {strange[0]!r}; give own, same, or both")
+    cases = [
+        PlanCase(n, periods, models, kind == "same", gap, time_limit, threads, seed)
+        for n in _whole_list("--queries", queries)
+        for kind in kinds
+    ]
+    rows = bench_plan(cases, tell=_note)
+    values = {"machine": machine(), "rows": rows}
+    _emit(json, plain(values), lambda: print_report(plan_report(rows)))
+    answered = bool(rows) and not any(row.error for row in rows)
+    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+
+
 @app.command(name="list")
 def list_(json: Json = None) -> None:
     """Solvers, predictors, embeddings, limits and rules: installed, or what to install."""

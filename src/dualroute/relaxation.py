@@ -35,10 +35,10 @@ from dualroute.engines.local import LocalEngine
 from dualroute.highs import QuietHighs
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.solver import Clock
-from dualroute.solvers.lagrangian.ascent import Box
 
 _PASSES = 200  # for one question
-_DAMPING, _LEAST = 0.25, 0.01  # of a Newton step that gained nothing; after that, mixtures
+_TRUST = 0.1  # of what a Newton step promised: with less it is damped, and after a few of those
+_DAMPING, _LEAST, _LONGEST = 0.25, 0.01, 5  # it rests for some mixtures, 2 to 2**5
 _STEEP = 10.0  # of a mean query's cost, for a limit's whole size: what only tight limits are worth
 _FAR = 10.0  # of a mean query's cost: who hopes for so much may have asked for too little
 _HOT = 0.002  # of a mean query's cost: the first temperature of smoothing
@@ -94,49 +94,46 @@ class _Point:
     expected: Floats
     hessian: Floats
 
-    def step(self, limit: Floats, box: Box) -> tuple[float, Floats]:
+    def step(self, limit: Floats, high: Floats) -> tuple[float, Floats]:
         """What the smoothed Lagrangian would gain under scaled limits, and where.
 
-        Newton's step in a box, by active sets: as far as the first bound, then without that
-        price, and back to those that would leave their bound again.
+        Newton's step between 0 and `high`, by active sets: as far as the first bound, then
+        without that price, and back to those that would leave their bound again.
         """
         slope, curvature, x = self.expected - limit, -self.hessian, self.scaled
         damping = 1e-8 * float(np.trace(curvature)) / x.size
         damping += 1e-9 * float(np.abs(slope).max()) + 1e-300
         reach = 1.0 + float(np.abs(x).max())
-        gradient, pinned = slope, _outward(x, slope, box)
+        gradient, pinned = slope, _outward(x, slope, high)
         for _ in range(min(4 * x.size, _PINNINGS)):
             free = np.flatnonzero(~pinned)
-            if free.size == 0:
-                break
-            square = curvature[np.ix_(free, free)] + damping * np.eye(free.size)
-            move = np.linalg.solve(square, gradient[free])
-            move *= min(1.0, reach / max(float(np.abs(move).max()), 1e-300))
-            bound = np.where(move > 0, box.high[free], box.low[free])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                parts = np.where(move != 0, (bound - x[free]) / move, math.inf)
-            part = min(1.0, max(float(parts.min()), 0.0))
-            x = x.copy()
-            x[free] += part * move
-            x = box.clip(x)
-            gradient = slope - curvature @ (x - self.scaled)
-            if part < 1.0:
-                pinned = pinned.copy()
-                pinned[free[parts <= part]] = True
-                continue
-            released = pinned & ~_outward(x, gradient, box)
-            if not released.any() or float(gradient[released] @ gradient[released]) == 0.0:
-                break
-            pinned = _outward(x, gradient, box)
-        else:
-            return math.inf, x
-        moved = x - self.scaled
-        return float(slope @ moved - 0.5 * moved @ curvature @ moved), x
+            if free.size:
+                square = curvature[np.ix_(free, free)] + damping * np.eye(free.size)
+                move = np.linalg.solve(square, gradient[free])
+                move *= min(1.0, reach / max(float(np.abs(move).max()), 1e-300))
+                bound = np.where(move > 0, high[free], 0.0)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    parts = np.where(move != 0, (bound - x[free]) / move, math.inf)
+                part = min(1.0, max(float(parts.min()), 0.0))
+                x = x.copy()
+                x[free] += part * move
+                x = np.clip(x, 0.0, high)
+                gradient = slope - curvature @ (x - self.scaled)
+                if part < 1.0:
+                    pinned = pinned.copy()
+                    pinned[free[parts <= part]] = True
+                    continue
+            outward = _outward(x, gradient, high)
+            if not (pinned & ~outward & (gradient != 0)).any():
+                moved = x - self.scaled
+                return float(slope @ moved - 0.5 * moved @ curvature @ moved), x
+            pinned = outward
+        return math.inf, x
 
 
-def _outward(x: Floats, gradient: Floats, box: Box) -> Bools:
+def _outward(x: Floats, gradient: Floats, high: Floats) -> Bools:
     """Which prices stand at a bound that the gradient would have them cross."""
-    outward: Bools = ((x <= box.low) & (gradient <= 0)) | ((x >= box.high) & (gradient >= 0))
+    outward: Bools = ((x <= 0) & (gradient <= 0)) | ((x >= high) & (gradient >= 0))
     return outward
 
 
@@ -208,13 +205,13 @@ class Relaxation:
         """
         engine = self._engine
         held, near = limit * engine.row_scale, max(accuracy * engine.value_scale, _NOTHING)
-        box = Box.up_to(np.inf, limit.size)
+        most = np.full(limit.size, math.inf)  # of a price: what more of a limit can be had for
         if rent is not None:
-            box = Box(np.zeros(limit.size), rent * engine.value_scale / engine.row_scale)
+            most = rent * engine.value_scale / engine.row_scale
         self._begin()
 
         def found(upper: float, lower: float, point: _Point, ray: Floats | None = None) -> Relaxed:
-            paid = (point.scaled >= box.high * (1 - _LITTLE)) & (point.expected > held)
+            paid = (point.scaled >= most * (1 - _LITTLE)) & (point.expected > held)
             return Relaxed(
                 upper / engine.value_scale,
                 lower / engine.value_scale,
@@ -224,20 +221,25 @@ class Relaxation:
                 ray,
             )
 
-        smooth, damping, last = _SMOOTH, 1.0, None
+        smooth, damping, failures, resting = _SMOOTH, 1.0, 0, 0
         for _ in range(_PASSES):
-            lower, point = self._best(held, box)
-            gain, target = point.step(held, box)
+            lower, point = self._best(held, most)
+            gain, target = point.step(held, most)
             short = 2 * (gain + point.smoothing)  # of the optimum, where the quadratic is right
             if short <= near or clock.expired:
                 return found(lower + short, lower, point)
-            if point is not last:
-                damping, last = 1.0, point
-            if damping >= _LEAST and gain < _FAR:
+            if not resting and near < 2 * gain < _FAR:
                 self._look(point.scaled + damping * (target - point.scaled))
+                if self._best(held, most)[0] - lower >= _TRUST * damping * gain:
+                    damping, failures = 1.0, 0
+                    continue
                 damping *= _DAMPING
+                if damping < _LEAST:
+                    damping, failures = 1.0, failures + 1
+                    resting = 2 ** min(failures, _LONGEST)
                 continue
-            mixed = self._mixed(held, box)
+            resting = max(resting - 1, 0)
+            mixed = self._mixed(held, most)
             if mixed is None:
                 break
             upper, prices = mixed
@@ -250,8 +252,8 @@ class Relaxation:
                 continue
             self._look(point.scaled + (1 - smooth) * (prices - point.scaled))
             # Where that taught nothing of the bound, nearer to what the mixture asks.
-            smooth = _SMOOTH if self._best(held, box)[0] > lower else 0.5 * smooth
-        return found(math.inf, *self._best(held, box))
+            smooth = _SMOOTH if self._best(held, most)[0] > lower else 0.5 * smooth
+        return found(math.inf, *self._best(held, most))
 
     @property
     def size(self) -> float:
@@ -294,16 +296,16 @@ class Relaxation:
         )
         return use
 
-    def _best(self, held: Floats, box: Box | None) -> tuple[float, _Point]:
-        """The best plane under scaled limits, of prices in a box."""
+    def _best(self, held: Floats, most: Floats | None) -> tuple[float, _Point]:
+        """The best plane under scaled limits, of prices that are no higher than others."""
         scaled = np.array([point.scaled for point in self._points])
         values = np.array([point.value for point in self._points]) - scaled @ held
-        if box is not None:  # where limits are rented, a plane that charges more does not hold
-            values[(scaled > box.high * (1 + _LITTLE)).any(axis=1)] = -math.inf
+        if most is not None:  # where limits are rented, a plane that charges more does not hold
+            values[(scaled > most * (1 + _LITTLE)).any(axis=1)] = -math.inf
         best = int(values.argmax())
         return float(values[best]), self._points[best]
 
-    def _mixed(self, held: Floats, box: Box) -> tuple[float, Floats] | None:
+    def _mixed(self, held: Floats, rent: Floats) -> tuple[float, Floats] | None:
         """The best mixture: its cost and prices of the limits, scaled.
 
         Where none keeps the limits the cost is infinite, and prices are of exceeding them least.
@@ -311,10 +313,10 @@ class Relaxation:
         model, rows = self._model, held.size
         for row in range(rows):
             model.changeRowBounds(row, -_INFINITY, held[row])
-        rentable = np.isfinite(box.high)
+        rentable = np.isfinite(rent)
         most, fixed = np.zeros(rows + 1), np.zeros(rows + 1)
         most[:rows] = np.where(rentable, _INFINITY, 0.0)
-        fixed[:rows] = np.where(rentable, box.high, 0.0)
+        fixed[:rows] = np.where(rentable, rent, 0.0)
         every = np.arange(rows + 1 + len(self._costs), dtype=np.int32)
         for exceeding in (False, True):
             most[rows], fixed[rows] = (_INFINITY, 1.0) if exceeding else (_NOTHING, 0.0)

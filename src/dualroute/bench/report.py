@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from dualroute.bench.planning import PlanRow
 from dualroute.bench.prediction import PredictionRow
 from dualroute.bench.scale import Growth, ScaleRow, growth
 from dualroute.bench.suites import SuiteRow, summary
@@ -92,6 +93,39 @@ def prediction_report(rows: Sequence[PredictionRow]) -> "Group":
 
 _PREDICTION_HEADINGS = ("history", "asked", "fit, s", "predicted/s", "embedded/s", "vectors",
                         "fit memory", "memory")  # fmt: skip
+
+
+def plan_report(rows: Sequence[PlanRow]) -> "Group":
+    """Planned days for people: a line for each case."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from dualroute.report import ruled_table
+
+    table = ruled_table(
+        "Simulated days of replicas", ("periods x queries x models",), _PLAN_HEADINGS
+    )
+    for row in rows:
+        case = row.case
+        name = f"{case.n_periods} x {case.n_queries} x {case.n_models}"
+        if row.error:
+            table.add_row(name, "failed")
+            continue
+        table.add_row(
+            name,
+            "the same" if case.constant else "own",
+            f"{case.mip_rel_gap:.0e}",
+            f"{row.gap:.1e}",
+            f"{row.seconds:.1f}",
+            f"{row.processor_seconds:.1f}",
+            str(row.evaluations),
+            str(row.nodes),
+        )
+    failed = [Text(f"{row.case.n_queries} queries: {row.error}") for row in rows if row.error]
+    return Group(table, *failed)
+
+
+_PLAN_HEADINGS = ("counts", "asked", "gap", "seconds", "processor, s", "bounded", "boxes")
 
 
 def scale_report(rows: Sequence[ScaleRow]) -> "Group":
