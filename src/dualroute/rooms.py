@@ -31,8 +31,9 @@ from dualroute.units import Answer, Cut, UnitProblem
 _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
 _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
 _SAFE = 1e-12
+_LEARNING = 0.7  # of the time is left for other things than prices from elsewhere
 _PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing, and if there is time
-_PATIENT = 0.1  # so much of that
+_PATIENT, _FIRST = 0.1, 2.0  # so much of that; at least, where nothing is routed so far
 _AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
 
 T = TypeVar("T")
@@ -176,7 +177,9 @@ class Routings:
 
     def learn(self, prices: Sequence[Floats]) -> tuple[Cut, ...]:
         """Planes of prices that were good in periods with the same limits."""
-        found = self._each(range(len(self.rooms)), lambda k: list(self._known[k].learn(prices)))
+        found = self._each(
+            range(len(self.rooms)), lambda k: list(self._known[k].learn(prices, self.clock))
+        )
         return tuple(cut for cuts in found for cut in cuts)
 
     def refusal(self, counts: Floats) -> tuple[Cut, ...]:
@@ -268,7 +271,8 @@ class Routings:
             self.options,
             mip_rel_gap=_FINER * self.options.mip_rel_gap,
             mip_abs_gap=0.0,
-            time_limit=max(min(self.clock.left, patience), 0.1),
+            # Something is found at least, however late.
+            time_limit=max(min(self.clock.left, patience), 0.1 if self.solutions else _FIRST),
             threads=1 if self.pool is not None else self.options.threads,
             progress=None,
             start=None,
@@ -369,11 +373,16 @@ class _Bounds:
         """What a solver's prices, or its ray, prove of all counts."""
         if solution.status is Status.INFEASIBLE and solution.ray is not None:
             return self._needed(solution.ray.vector)
-        return None if solution.prices is None else next(self.learn([solution.prices.vector]), None)
+        if solution.prices is None:
+            return None
+        return next(self.learn([solution.prices.vector], Clock(math.inf)), None)
 
-    def learn(self, prices: Sequence[Floats]) -> Iterator[Cut]:
-        """Planes of prices from elsewhere, each ``(K,)``."""
+    def learn(self, prices: Sequence[Floats], clock: Clock) -> Iterator[Cut]:
+        """Planes of prices from elsewhere, each ``(K,)``, for a part of the time at most."""
+        enough = _LEARNING * clock.left
         for vector in prices:
+            if clock.left < enough:
+                return
             self.relaxation.look(vector)
             cut = self._plane(vector)
             if cut is not None:

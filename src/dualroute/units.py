@@ -47,6 +47,7 @@ _ACCURACY = 0.1  # of the gap asked: of relaxed values, where it matters
 _ROUGH, _ROUGHER = 0.01, 0.3  # of the objective; of what is open: of relaxed values before
 _FINE, _COARSE = 0.25, 0.2  # of the gap asked, of what is open: gap of the master program
 _NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound are routed
+_FIRST = 1.0  # seconds for counts where there are none
 _WHOLE = 1e-6
 _RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
 _PROMISING = 0.5  # of what is near enough: a region that promises less is left
@@ -340,8 +341,10 @@ class _Search:
 
     def _settle(self) -> None:
         """Route the most promising counts, where they may be better than the best."""
-        if self.counts is None and not self._open and self.problem.fits(self.problem.high):
-            self._route(self.problem.high)
+        if self.counts is None and not self._open:
+            proposed = self._master.whole(_FIRST, _COARSE)
+            if proposed is not None:
+                self._look(proposed[0])
         while (best := self._promising()) is not None:
             value, counts = best
             if not (math.isfinite(value) and self.objective - value > self._gap(value)):
