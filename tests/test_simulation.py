@@ -24,19 +24,9 @@ from dualroute import (
     solve,
 )
 from dualroute.cli import main
-from dualroute.simulation import (
-    CONTENDERS,
-    ORDERS,
-    Batches,
-    Contender,
-    LinUcb,
-    Mirror,
-    Outage,
-    Router,
-    plot_simulation,
-    simulate_stream,
-    simulation_report,
-)
+from dualroute.contenders import CONTENDERS, Batches, Contender, LinUcb, Mirror, Router
+from dualroute.simulation import ORDERS, Outage, simulate_stream
+from dualroute.simulationreport import plot_simulation, simulation_report
 from dualroute.workload import simulate
 
 

@@ -578,12 +578,8 @@ def simulate(
     """Replay a table as a stream, routed one query at a time by online rules."""
     from dualroute.figures import check_figure
     from dualroute.report import print_report
-    from dualroute.simulation import (
-        Outage,
-        plot_simulation,
-        simulate_stream,
-        simulation_report,
-    )
+    from dualroute.simulation import Outage, simulate_stream
+    from dualroute.simulationreport import plot_simulation, simulation_report
 
     _usable(None, json, None, 0.0)
     if plot is not None:
