@@ -3,6 +3,7 @@
 The baselines are reconstructions in one form, on the same predictions and with the same hard stops.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
@@ -167,6 +168,7 @@ class _Bandit:
     _response: Floats = field(init=False)  # (m, d)
     _scale: Floats = field(init=False)  # (c, 1)
     _met: int = field(default=0, init=False)
+    _paid: list[float] = field(init=False)  # number, sum and sum of squares
     _rows: Ints = field(init=False)
     _features: Floats = field(init=False)
 
@@ -181,6 +183,7 @@ class _Bandit:
         self._inverse = np.tile(np.eye(c + 1), (policy.n_models, 1, 1))
         self._response = np.zeros((policy.n_models, c + 1))
         self._scale = np.zeros((c, 1))
+        self._paid = [0.0, 0.0, 0.0]
 
     def route(self, told: Floats, *, allowed: Bools | None = None) -> Decision:
         """The model of most optimistic worth among those that can take the query."""
@@ -192,13 +195,13 @@ class _Bandit:
         width = np.sqrt(np.maximum((along * x).sum(axis=1), 0.0))
         worth = (along * self._response).sum(axis=1)
         self._features = x
-        score = -(worth + self.exploration * width)
+        score = -(worth + self.exploration * self._spread() * width)
         return self._stream.route(
             np.concatenate([score[None, :], told[self._rows]]), allowed=allowed
         )
 
     def observe(self, decision: Decision, seen: Mapping[str, float]) -> None:
-        """Learn what the query was worth at the plan's prices, in units of one query's choice."""
+        """Learn what the query was worth at the plan's prices."""
         self._stream.observe(decision, seen)
         policy, j = self.policy, decision.model
         paid = sum(weight * seen[name] for name, weight in policy.terms.items())
@@ -207,10 +210,20 @@ class _Bandit:
             if pool >= 0:
                 use = account.sign * (seen[account.column] if account.column else 1.0)
                 paid += float(account.price[pool]) * use
+        self._paid = [
+            old + new for old, new in zip(self._paid, (1.0, paid, paid * paid), strict=True)
+        ]
         x = self._features[j]
         along = self._inverse[j] @ x
         self._inverse[j] -= np.outer(along, along) / (1.0 + x @ along)
         self._response[j] -= paid * x
+
+    def _spread(self) -> float:
+        """Standard deviation of what queries were worth so far; 1 before there are two."""
+        number, total, squares = self._paid
+        if number < 2:
+            return 1.0
+        return math.sqrt(max(squares / number - (total / number) ** 2, 0.0))
 
     def down(self, model: str) -> None:
         """A model is out."""

@@ -88,7 +88,8 @@ class Account:
     @property
     def strict(self) -> bool:
         """A cap of single models: it is kept whatever it costs, by taking another one."""
-        return not self.at_least and bool((self.pool != self.pool[0]).any() or self.limit.size > 1)
+        of_some = bool((self.pool != self.pool[0]).any())
+        return not self.at_least and (of_some or self.limit.size > 1 or bool(self.labels))
 
     @property
     def owed(self) -> bool:
@@ -166,9 +167,17 @@ class Policy:
             raise PolicyError(f"the step is {self.step}; give a finite number of at least 0")
         if not self.terms or not self.models:
             raise PolicyError("a policy needs models, and an objective made of columns")
+        if not all(map(math.isfinite, self.terms.values())):
+            raise PolicyError(f"the objective is {dict(self.terms)}; give finite weights")
         m = len(self.models)
+        for what, names in (("model", self.models), ("limit", [a.name for a in self.accounts])):
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise PolicyError(f"{what} {twice!r} is named twice; give each its own name")
         for account in self.accounts:
             r = account.limit.size
+            if account.limit.ndim != 1 or r == 0:
+                raise PolicyError(f"limit {account.name!r} holds no pool; leave it out")
             vectors = (account.limit, account.price, account.gain, account.least)
             if account.pool.shape != (m,) or any(vector.shape != (r,) for vector in vectors):
                 raise PolicyError(
@@ -231,6 +240,8 @@ class Policy:
         for rows, price in zip(problem.rows, prices.values, strict=True):
             _readable(rows, plan.outcomes)
             taken = np.abs(at(rows.usage, plan.assignment)).astype(np.float64)
+            if not taken.any():  # only free models chosen: what the others would have taken
+                taken = np.abs(rows.usage).astype(np.float64)
             mean, square = float(taken.mean()), float((taken**2).mean())
             gain = spread / math.sqrt(square) / mean if mean > 0 else 0.0
             accounts.append(

@@ -167,8 +167,8 @@ class Replay:
         return Figures(
             cost=total(self.observed, "cost"),
             quality=None if quality is None else quality / max(routed.size, 1),
-            ratio=_ratio(self.truth, queries, models),
-            predicted_ratio=_ratio(self.told, queries, models),
+            ratio=_ratio(self.truth, routed),
+            predicted_ratio=_ratio(self.told, routed),
             excess=_excess(self.truth.problem, queries, models),
         )
 
@@ -220,7 +220,7 @@ def _moments(outage: Outage | None, n: int) -> tuple[int, int]:
     """Places in the stream where the model goes and comes back; beyond it for never."""
     if outage is None:
         return n, n
-    return int(outage.start * n), int(outage.stop * n)
+    return round(outage.start * n), round(outage.stop * n)
 
 
 def bound_of(plan: Plan) -> float:
@@ -228,10 +228,19 @@ def bound_of(plan: Plan) -> float:
     return plan.certified_bound if plan.certificate.feasible else math.nan
 
 
-def _ratio(plan: Plan, queries: Ints, models: Ints) -> float:
-    """Value of a routing against a plan's certified bound, such that less is worse."""
+def _ratio(plan: Plan, routed: Ints) -> float:
+    """Value of a routing against a plan's certified bound, such that less is worse.
+
+    A query that was refused counts as worth nothing, or as its worst pair where that is less: of
+    a cost, refusing must not be the best that a rule can do.
+    """
     problem, bound = plan.problem, bound_of(plan)
-    total = float(entries(problem.objective, queries, models).astype(np.float64).sum())
+    queries = np.flatnonzero(routed >= 0)
+    total = float(entries(problem.objective, queries, routed[queries]).astype(np.float64).sum())
+    if queries.size < routed.size:
+        finite = np.where(np.isfinite(problem.objective), problem.objective, 0.0)
+        worst = np.broadcast_to(finite.max(axis=1, initial=0.0), routed.shape)
+        total += float(worst[routed < 0].sum(dtype=np.float64))
     value = problem.reported(total)
     above, below = (value, bound) if problem.maximize else (bound, value)
     return above / below if below > 0 and math.isfinite(above) else math.nan

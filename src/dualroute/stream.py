@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dualroute.policy import Policy
 
 _TOLERANCE = 1e-9
+_LARGEST = 1e100  # of a prediction
+_ENOUGH = 1e300  # what is left for those whom no limit concerns; finite, as 0 x inf is not
 _OPTIONS = SolveOptions(mip_rel_gap=1e-3, time_limit=5.0)
 
 
@@ -40,13 +42,16 @@ class Decision:
     model: int
     name: str
     stopped: bool
-    pools: Ints
-    booked: Floats
+    pools: tuple[int, ...]
+    booked: tuple[float, ...]
 
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """A policy at work: its prices now, what is left, and what was seen. Not safe across threads.
+    """A policy at work: its prices now, what is left, and what was seen.
+
+    Not safe across threads: hold a lock around every call. What raises a `PolicyError` has
+    changed nothing.
 
     Attributes
     ----------
@@ -68,12 +73,15 @@ class Stream:
     _columns: tuple[str, ...] = field(init=False, repr=False)
     # What a query is priced with, from here on; pool K is nobody's.
     _of: Ints = field(init=False, repr=False)  # (F,): row of the values a family reads
+    _reads: list[tuple[int, float]] = field(init=False, repr=False)  # the same, with the sign
+    _pools: list[tuple[int, ...]] = field(init=False, repr=False)  # of every model
     _sign: Floats = field(init=False, repr=False)  # (F, 1)
     _pool: Ints = field(init=False, repr=False)  # (F, m)
     _sum: Floats = field(init=False, repr=False)  # (c + 1, F)
     _base: Floats = field(init=False, repr=False)  # (c + 1, 1)
     _weight: Floats = field(init=False, repr=False)  # (c + 1, m)
     _values: Floats = field(init=False, repr=False)  # (c + 1, m)
+    _flat: Floats = field(init=False, repr=False)  # the same, in one line
     _gain: Floats = field(init=False, repr=False)  # (K + 1,)
     _least: Floats = field(init=False, repr=False)  # (K + 1,)
     _target: Floats = field(init=False, repr=False)  # (K + 1,), of the queue
@@ -95,13 +103,16 @@ class Stream:
         def joined(name: str, last: float) -> Floats:
             return np.concatenate([*(getattr(a, name) for a in accounts), [last]])
 
-        self._left, self._spent = joined("limit", math.inf), np.zeros(k + 1)
+        self._left, self._spent = joined("limit", _ENOUGH), np.zeros(k + 1)
         self._prices = joined("price", 0.0)
         self._gain = joined("gain", 0.0) * (policy.step / math.sqrt(policy.horizon))
         self._least = joined("least", 0.0)
         self._target = joined("limit", 0.0) / policy.horizon
         self._slack = _TOLERANCE * np.abs(joined("limit", 0.0))
+        # What a query takes: the root of the gain has one over it as unit, for any limit left.
         self._size = np.maximum(np.abs(self._target), 1e-300)
+        known = joined("gain", 0.0) > 0
+        self._size[known] = 1.0 / np.sqrt(joined("gain", 0.0)[known])
         if not policy.reserve:
             # A floor that nothing is held back for stops no query.
             self._least[:] = 0.0
@@ -112,6 +123,7 @@ class Stream:
         index = {name: row for row, name in enumerate(columns)}
         self._of = np.array([index[a.column] if a.column else c for a in accounts], np.intp)
         self._sign = np.array([[a.sign] for a in accounts]).reshape(-1, 1)
+        self._reads = list(zip(self._of.tolist(), self._sign[:, 0].tolist(), strict=True))
         self._pool = np.array(
             [
                 np.where(a.pool < 0, k, a.pool + start)
@@ -119,10 +131,12 @@ class Stream:
             ],
             np.intp,
         ).reshape(len(accounts), m)
+        self._pools = [tuple(pools) for pools in self._pool.T.tolist()]
         self._sum = np.zeros((c + 1, len(accounts)))
         self._sum[self._of, np.arange(len(accounts))] = self._sign[:, 0]
         self._base = np.array([[policy.terms.get(name, 0.0)] for name in columns] + [[0.0]])
         self._values = np.ones((c + 1, m))
+        self._flat = self._values.reshape(-1)
         self._strict = np.flatnonzero([a.strict for a in accounts])
         self._loose = np.flatnonzero([not a.strict and not a.owed for a in accounts])
         self._owing = tuple(
@@ -204,14 +218,21 @@ class Stream:
         Raises
         ------
         PolicyError
-            If the table is of other models or lacks a column, or no model can take a query.
+            If the table is of other models or lacks a column, or no model can take a query: then
+            none of them is routed.
         """
         grids, mask = self._grids(predicted, allowed)
+        before = self.seen, self.now, self._left.copy(), self._spent.copy(), self._prices.copy()
         decisions = []
-        for i in range(predicted.n_queries):
-            self._values[:-1] = [grid[i if grid.shape[0] > 1 else 0] for grid in grids]
-            one = None if mask is None else mask[i]
-            decisions.append(self._routed(one, now))
+        try:
+            for i in range(predicted.n_queries):
+                for row, grid in enumerate(grids):
+                    self._values[row] = grid[i if grid.shape[0] > 1 else 0]
+                decisions.append(self._routed(None if mask is None else mask[i], now))
+        except PolicyError:
+            self.seen, self.now, self._left, self._spent, self._prices = before
+            self._reprice()
+            raise
         return tuple(decisions)
 
     def optimize_batch(
@@ -243,9 +264,10 @@ class Stream:
         ----------
         .. [1] Mei et al. (2025), OmniRouter, arXiv 2502.20576; a reconstruction.
         """
-        self._tick(now)
         grids, mask = self._grids(predicted, allowed)
-        problem = self._batch_problem(grids, predicted.n_queries, concurrent, mask)
+        most = self._concurrent(concurrent)
+        self._tick(now)
+        problem = self._batch_problem(grids, predicted.n_queries, most, mask)
         if problem is None:
             return self.route_batch(predicted, allowed=allowed, now=now)
         found = registry.create("solvers", solver).solve(problem, options)
@@ -253,9 +275,9 @@ class Stream:
             return self.route_batch(predicted, allowed=allowed, now=now)
         decisions = []
         for i, model in enumerate(found.assignment.tolist()):
-            self._values[:-1] = [grid[i if grid.shape[0] > 1 else 0] for grid in grids]
-            use = self._sign * self._values[self._of]
-            decisions.append(self._booked(model, use, stopped=False, learn=False))
+            for row, grid in enumerate(grids):
+                self._values[row] = grid[i if grid.shape[0] > 1 else 0]
+            decisions.append(self._booked(model, self._taken(model), stopped=False, learn=False))
         if found.prices is not None:
             self._prices[:-1] = found.prices.vector[: self._prices.size - 1]
             self._reprice()
@@ -277,18 +299,17 @@ class Stream:
         PolicyError
             If a value is no finite number.
         """
-        amends, pools = [], []
-        for account, pool, booked in zip(
-            self.policy.accounts, decision.pools.tolist(), decision.booked.tolist(), strict=True
-        ):
-            if account.column in seen and pool < self._left.size - 1:
-                value = float(seen[account.column])
-                if not math.isfinite(value):
-                    raise PolicyError(f"column {account.column!r}: observed {value}; give a number")
-                amends.append(account.sign * value - booked)
-                pools.append(pool)
-        if amends:
-            self._charge(np.array(pools, np.intp), np.array(amends))
+        amends = [0.0] * len(decision.pools)
+        for k, account in enumerate(self.policy.accounts):
+            if account.column in seen and decision.pools[k] < self._left.size - 1:
+                value = _number(seen[account.column])
+                if value is None:
+                    raise PolicyError(
+                        f"column {account.column!r}: observed {seen[account.column]!r}; give a "
+                        "finite number"
+                    )
+                amends[k] = account.sign * value - decision.booked[k]
+        self._charge(decision.pools, amends, learn=True)
 
     def down(self, model: str) -> None:
         """Send nothing to a model until it is up again."""
@@ -384,12 +405,12 @@ class Stream:
                 raise ValueError
         except (KeyError, TypeError, ValueError):
             raise PolicyError(self._misfit(told)) from None
-        # One sum, as it is finite where all are; the search for the culprit can take its time.
-        if not math.isfinite(np.add.reduce(values, axis=None)) and not np.isfinite(values).all():
-            row, model = (int(x) for x in np.argwhere(~np.isfinite(values))[0])
+        # A comparison with NaN is false.
+        if not np.maximum.reduce(np.abs(self._flat)) <= _LARGEST:
+            row, model = (int(x) for x in np.argwhere(~(np.abs(values) <= _LARGEST))[0])
             raise PolicyError(
                 f"column {self._columns[row]!r}, model {self.policy.models[model]!r}: "
-                f"predicted {values[row, model]}; give a finite number"
+                f"predicted {values[row, model]}; give a finite number, of at most {_LARGEST:g}"
             )
 
     def _misfit(self, told: Mapping[str, Any] | Floats) -> str:
@@ -440,7 +461,10 @@ class Stream:
         if now is not None:
             if self.policy.span is None:
                 raise PolicyError("now is given, and the policy counts queries; make it with span=")
-            self.now = max(self.now, float(now))
+            seconds = _number(now)
+            if seconds is None:
+                raise PolicyError(f"now is {now!r}; give seconds since the start, a finite number")
+            self.now = max(self.now, seconds)
 
     def _open(self, allowed: Bools | None) -> Bools:
         """Models that are up and allowed, ``(m,)``."""
@@ -459,19 +483,45 @@ class Stream:
 
     def _routed(self, allowed: Bools | None, now: float | None) -> Decision:
         """Route the query that `_values` holds."""
+        can = self._open(allowed)
+        before, stopped = self.now, False
         self._tick(now)
         # Reductions of ufuncs: the methods of arrays take twice as long on so few numbers.
         score = np.add.reduce(self._weight * self._values)
-        use = self._sign * self._values[self._of]
         later = self.to_come - 1.0
+        best = model = int(score.argmin())
+        taken = self._taken(model)
+        # Mostly the cheapest model can take it, and only its own limits need a look.
+        if self._owing or not can[model] or not self._fits(self._pools[model], taken, later):
+            model = self._next_best(score, can, later)
+            if model < 0:
+                self.now = before
+                raise PolicyError(self._full(can))
+            taken, stopped = self._taken(model), bool(score[best] < score[model])
+        return self._booked(model, taken, stopped=stopped, learn=True)
+
+    def _taken(self, model: int) -> list[float]:
+        """What the query that `_values` holds takes of every family, of one model's pool."""
+        values = self._values[:, model].tolist()
+        return [sign * values[row] for row, sign in self._reads]
+
+    def _fits(self, pools: tuple[int, ...], taken: list[float], later: float) -> bool:
+        """Whether so much is left of some pools, a reserve for each query still to come aside."""
+        left, least, slack = self._left, self._least, self._slack
+        for pool, use in zip(pools, taken, strict=True):
+            if use > left[pool] - least[pool] * later + slack[pool]:
+                return False
+        return True
+
+    def _next_best(self, score: Floats, can: Bools, later: float) -> int:
+        """The cheapest model that keeps the limits, or goes least beyond; -1 if none is left."""
+        use = self._sign * self._values[self._of]
         room = self._left - self._least * later + self._slack
         beyond = use - room[self._pool]
         fits = beyond <= 0.0
-        can = self._open(allowed)
-        hard = np.logical_and(can, np.logical_and.reduce(fits[self._strict]))
-        if not hard.any():
-            raise PolicyError(self._full(can))
-        wanted = hard
+        wanted = np.logical_and(can, np.logical_and.reduce(fits[self._strict]))
+        if not wanted.any():
+            return -1
         for part, pools in self._owing:
             owed = np.ceil(-self._left[part] - self._slack[part])  # whole requests
             if owed[owed > 0].sum() > later:
@@ -479,13 +529,11 @@ class Stream:
                 wanted = owing if owing.any() else wanted
         soft = np.logical_and(wanted, np.logical_and.reduce(fits[self._loose]))
         if soft.any():
-            model = int(np.where(soft, score, math.inf).argmin())
-        else:
-            # Nothing keeps all limits: what goes least beyond one, in its queries' worth.
-            size = self._size[self._pool[self._loose]]
-            worst = (beyond[self._loose] / size).max(axis=0, initial=-math.inf)
-            model = int(np.where(wanted, worst, math.inf).argmin())
-        return self._booked(model, use, stopped=bool(score.min() < score[model]), learn=True)
+            return int(np.where(soft, score, math.inf).argmin())
+        # Nothing keeps all limits: what goes least beyond one, in its queries' worth.
+        size = self._size[self._pool[self._loose]]
+        worst = (beyond[self._loose] / size).max(axis=0, initial=-math.inf)
+        return int(np.where(wanted, worst, math.inf).argmin())
 
     def _full(self, can: Bools) -> str:
         models = self.policy.models
@@ -499,28 +547,28 @@ class Stream:
             + "; widen a capacity, set_residual, or bring a model up"
         )
 
-    def _booked(self, model: int, use: Floats, *, stopped: bool, learn: bool) -> Decision:
-        pools, booked = self._pool[:, model], use[:, model]
-        policy = self.policy
+    def _booked(self, model: int, taken: list[float], *, stopped: bool, learn: bool) -> Decision:
+        policy, pools = self.policy, self._pools[model]
         if learn and policy.update == "mirror":
-            self._prices[:-1] -= self._gain[:-1] * (self._left[:-1] / self.to_come)
+            self._prices -= self._gain * (self._left / self.to_come)
         elif learn and policy.update == "queue":
             self._prices -= self._gain * self._target
         self.seen += 1
-        self._charge(pools, booked, learn=learn)
-        return Decision(model, policy.models[model], stopped, pools, booked)
+        self._charge(pools, taken, learn=learn)
+        return Decision(model, policy.models[model], stopped, pools, tuple(taken))
 
-    def _charge(self, pools: Ints, use: Floats, *, learn: bool = True) -> None:
-        self._left[pools] -= use
-        self._spent[pools] += use
-        if learn and self.policy.update != "fixed":
-            self._prices[pools] += self._gain[pools] * use
+    def _charge(self, pools: tuple[int, ...], taken: list[float], *, learn: bool) -> None:
+        follow = learn and self.policy.update != "fixed"
+        for pool, use in zip(pools, taken, strict=True):
+            self._left[pool] -= use
+            self._spent[pool] += use
+            if follow:
+                self._prices[pool] += self._gain[pool] * use
+        if follow:
             np.maximum(self._prices, 0.0, out=self._prices)
             self._reprice()
 
     def _reprice(self) -> None:
-        self._prices[-1] = 0.0
-        self._left[-1] = math.inf
         self._weight = self._base + self._sum @ self._prices[self._pool]
 
     def _families(self, vector: Floats) -> list[Floats]:
@@ -548,16 +596,31 @@ class Stream:
             pairs = [(account.labels.index(pool), value) for pool, value in amount.items()]
         else:
             pairs = [(r, amount) for r in range(account.limit.size)]
-        if not all(math.isfinite(value) for _, value in pairs):
-            raise PolicyError(f"limit {name!r}: found {amount}; give finite numbers")
-        return [(start + r, float(value), account.sign) for r, value in pairs]
+        values = [_number(value) for _, value in pairs]
+        if None in values:
+            raise PolicyError(f"limit {name!r}: found {amount!r}; give finite numbers")
+        return [
+            (start + r, value, account.sign)
+            for (r, _), value in zip(pairs, values, strict=True)
+            if value is not None
+        ]
+
+    def _concurrent(self, asked: float | Mapping[str, float] | None) -> Floats | None:
+        """Requests of a batch that each model takes, ``(m,)``; None for any number."""
+        if asked is None:
+            return None
+        most = np.full(self.policy.n_models, math.inf)
+        if isinstance(asked, Mapping):
+            for name, value in asked.items():
+                most[self._model(name)] = value
+        else:
+            most[:] = asked
+        if not (most >= 0).all():
+            raise PolicyError(f"concurrent is {asked}; give numbers of requests, 0 or more")
+        return most
 
     def _batch_problem(
-        self,
-        grids: list[Floats],
-        n: int,
-        concurrent: float | Mapping[str, float] | None,
-        allowed: Bools | None,
+        self, grids: list[Floats], n: int, concurrent: Floats | None, allowed: Bools | None
     ) -> RoutingProblem | None:
         """The integer program of a batch; None where a query has no model left at all."""
         policy, m = self.policy, self.policy.n_models
@@ -577,15 +640,18 @@ class Stream:
             pool = account.pool[None, :].astype(np.int32)
             rows.append(Rows(account.name, usage, limit, pool, sign=account.sign))
         if concurrent is not None:
-            most = np.full(m, math.inf)
-            if isinstance(concurrent, Mapping):
-                for name, value in concurrent.items():
-                    most[self._model(name)] = float(value)
-            else:
-                most[:] = float(concurrent)
             each = np.arange(m, dtype=np.int32)[None, :]
-            rows.append(Rows("concurrent", np.ones((1, 1)), np.minimum(most, n), each))
+            rows.append(Rows("concurrent", np.ones((1, 1)), np.minimum(concurrent, n), each))
         try:
             return RoutingProblem(objective, tuple(rows), policy.models, policy.maximize)
         except ProblemError:
             return None
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
