@@ -1130,6 +1130,31 @@ def predict(
     raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 
 
+@bench.command()
+def online(
+    updates: Annotated[
+        str, typer.Option(metavar="UPDATE,..", help="How prices move: mirror, queue, fixed.")
+    ] = "fixed,mirror,queue",
+    models: Annotated[str, typer.Option(metavar="M,M,..", help="Numbers of models.")] = "16",
+    queries: Annotated[str, typer.Option(metavar="N", help="Queries of the stream.")] = "1e4",
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Policies on simulated streams: time of a decision, queries a second."""
+    from dualroute.bench import bench_online, machine, online_report, plain
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    asked = _whole_list("--queries", queries)
+    if len(asked) != 1:
+        raise OptionError(f"--queries is {queries!r}; give one number, as 1e4")
+    names = [name.strip() for name in updates.split(",")]
+    sizes = _whole_list("--models", models)
+    rows = bench_online(cast(Any, names), sizes, asked[0], seed=seed, tell=_note)
+    values = {"machine": machine(), "rows": rows}
+    _emit(json, plain(values), lambda: print_report(online_report(rows)))
+
+
 @app.command(name="list")
 def list_(json: Json = None) -> None:
     """Solvers, predictors, embeddings, limits and rules: installed, or what to install."""

@@ -28,7 +28,7 @@ from dualroute.solver import SolveOptions
 from dualroute.stream import Stream
 
 Update: TypeAlias = Literal["mirror", "queue", "fixed"]
-UPDATES: tuple[str, ...] = get_args(Update)
+UPDATES: tuple[Update, ...] = get_args(Update)
 
 _STEP = 0.3
 _SAMPLE = 20_000  # queries that tell the least a limit is used by

@@ -569,7 +569,7 @@ class Stream:
             self._reprice()
 
     def _reprice(self) -> None:
-        self._weight = self._base + self._sum @ self._prices[self._pool]
+        self._weight = self._base + self._sum.dot(self._prices[self._pool])
 
     def _families(self, vector: Floats) -> list[Floats]:
         return [vector[a:b].copy() for a, b in pairwise(self._starts.tolist())]

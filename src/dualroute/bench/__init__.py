@@ -1,13 +1,20 @@
-"""Benchmarks: public suites, how time and memory grow with size, and predictors."""
+"""Benchmarks: public suites, how time and memory grow with size, predictors, and policies."""
 
 from dualroute.bench.host import Machine, machine
+from dualroute.bench.online import OnlineRow, bench_online
 from dualroute.bench.prediction import (
     PredictionCase,
     PredictionRow,
     bench_predict,
     measure_prediction,
 )
-from dualroute.bench.report import plain, prediction_report, scale_report, suite_report
+from dualroute.bench.report import (
+    online_report,
+    plain,
+    prediction_report,
+    scale_report,
+    suite_report,
+)
 from dualroute.bench.scale import (
     Case,
     Growth,
@@ -24,6 +31,7 @@ __all__ = [
     "Case",
     "Growth",
     "Machine",
+    "OnlineRow",
     "PredictionCase",
     "PredictionRow",
     "Run",
@@ -33,12 +41,14 @@ __all__ = [
     "SuiteSummary",
     "bench_gap",
     "bench_mmkp",
+    "bench_online",
     "bench_predict",
     "bench_scale",
     "growth",
     "machine",
     "measure",
     "measure_prediction",
+    "online_report",
     "plain",
     "prediction_report",
     "scale_report",
