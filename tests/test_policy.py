@@ -172,10 +172,6 @@ def test_a_moment_that_is_no_number_changes_nothing():
     for moment in (np.inf, np.nan):
         with pytest.raises(PolicyError, match="give seconds since the start"):
             stream.route(TOLD, now=moment)
-    stream.down("small")
-    stream.down("large")
-    with pytest.raises(PolicyError, match="down: small, large"):
-        stream.route(TOLD, now=50.0)
     assert (stream.seen, stream.now, stream.to_come) == (0, 0.0, 4.0)
 
 

@@ -50,8 +50,8 @@ class Decision:
 class Stream:
     """A policy at work: its prices now, what is left, and what was seen.
 
-    Not safe across threads: hold a lock around every call. What raises a `PolicyError` has
-    changed nothing.
+    Not safe across threads: hold a lock around every call. A call that raises a `PolicyError`
+    has routed and charged nothing.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class Stream:
             none of them is routed.
         """
         grids, mask = self._grids(predicted, allowed)
-        before = self.seen, self.now, self._left.copy(), self._spent.copy(), self._prices.copy()
+        before = self.seen, self._left.copy(), self._spent.copy(), self._prices.copy()
         decisions = []
         try:
             for i in range(predicted.n_queries):
@@ -230,7 +230,7 @@ class Stream:
                     self._values[row] = grid[i if grid.shape[0] > 1 else 0]
                 decisions.append(self._routed(None if mask is None else mask[i], now))
         except PolicyError:
-            self.seen, self.now, self._left, self._spent, self._prices = before
+            self.seen, self._left, self._spent, self._prices = before
             self._reprice()
             raise
         return tuple(decisions)
@@ -484,7 +484,7 @@ class Stream:
     def _routed(self, allowed: Bools | None, now: float | None) -> Decision:
         """Route the query that `_values` holds."""
         can = self._open(allowed)
-        before, stopped = self.now, False
+        stopped = False
         self._tick(now)
         # Reductions of ufuncs: the methods of arrays take twice as long on so few numbers.
         score = np.add.reduce(self._weight * self._values)
@@ -495,7 +495,6 @@ class Stream:
         if self._owing or not can[model] or not self._fits(self._pools[model], taken, later):
             model = self._next_best(score, can, later)
             if model < 0:
-                self.now = before
                 raise PolicyError(self._full(can))
             taken, stopped = self._taken(model), bool(score[best] < score[model])
         return self._booked(model, taken, stopped=stopped, learn=True)

@@ -92,7 +92,7 @@ def bench_online(
     rows = []
     for m in models:
         history, stream = _table(_PLANNED, m, seed), _table(n_queries, m, seed + 1)
-        spend = float(np.median(history.column("cost")) * _PLANNED)
+        spend = 1.01 * _PLANNED * float(history.column("cost").mean())
         limits: list[Limit] = [Budget(spend), Capacity(math.ceil(_CROWD * _PLANNED / m))]
         plan = solve(history, maximize="quality", limits=limits, options=_OPTIONS)
         policy = Policy.of(plan, horizon=n_queries)
