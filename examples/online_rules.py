@@ -92,7 +92,7 @@ def replay(table: str, streams: int, *, floor: bool) -> None:
     rules, orders = None, ORDERS
     if floor:
         rules = {"mirror": Mirror(), "without reserve": Mirror(reserve=False),
-                 "step 0.1": Mirror(step=0.1), "fixed": FixedPrices()}  # fmt: skip
+                 "gentle": Mirror(step=0.03, reserve=False), "fixed": FixedPrices()}  # fmt: skip
         orders = ORDERS[:2]
     result = simulate_stream(told, seen, policies=rules, orders=orders, **asked)
     over = max(one.worst for one in result.offline_broken)

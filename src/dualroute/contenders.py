@@ -150,7 +150,7 @@ class LinUcb:
     .. [1] Nguyen et al. (2024), MetaLLM, arXiv 2407.10834.
     """
 
-    exploration: float = 0.3
+    exploration: float = 1.5
 
     def start(self, policy: Policy, seed: int) -> "_Bandit":
         """A bandit with nothing learned."""
