@@ -15,12 +15,14 @@ from dualroute.bench import (
     SuiteRow,
     bench_gap,
     bench_mmkp,
+    bench_online,
     bench_predict,
     bench_scale,
     growth,
     machine,
     measure,
     measure_prediction,
+    online_report,
     plain,
     prediction_report,
     scale_report,
@@ -30,6 +32,7 @@ from dualroute.bench import (
 )
 from dualroute.cli import _Progress, main
 from dualroute.errors import OptionError, TableError
+from dualroute.policy import UPDATES
 from dualroute.report import print_report
 from dualroute.solver import Progress, Solution, Status, Termination
 
@@ -311,7 +314,7 @@ def test_bench_scale_on_the_command_line(run, tmp_path):
 
 
 def test_reports_of_nothing_are_no_error():
-    print_report(suite_report([]), scale_report([]), prediction_report([]))
+    print_report(suite_report([]), scale_report([]), prediction_report([]), online_report([]))
 
 
 def test_a_predictor_is_measured():
@@ -332,6 +335,41 @@ def test_predictors_are_measured_in_processes_of_their_own():
     assert math.isnan(rows[2].encode_seconds)  # means need no embedding
     assert rows[3].encode_seconds > 0
     assert sum("failed" in line for line in told) == 2
+
+
+def test_a_policy_is_measured_with_every_update():
+    told = []
+    rows = bench_online(n_queries=60, models=[3, 1], tell=told.append)
+    assert [(row.update, row.n_models) for row in rows] == [
+        (update, m) for m in (3, 1) for update in UPDATES
+    ]
+    assert len(told) == 6
+    for row in rows:
+        assert (row.n_queries, row.n_limits) == (60, row.n_models + 1)
+        assert 0 < row.route[0] <= row.route[1]
+        assert 0 < row.observe[0] <= row.observe[1]
+        assert 0 <= row.stopped <= 1
+        assert row.per_second > 0
+
+
+def test_bench_online_on_the_command_line(run, tmp_path):
+    file = tmp_path / "online.json"
+    words = ("bench", "online", "--updates", "fixed", "--models", "2,3", "--queries", "50")
+    status, out, err = run(*words, "--json", str(file))
+    assert status == 0
+    assert "50 x 3" in out
+    assert "fixed: 50 queries x 3 models, 4 limits" in err
+    answer = json.loads(file.read_text())
+    assert [row["n_models"] for row in answer["rows"]] == [2, 3]
+    assert answer["machine"]["cpus"] > 0
+    for flag, value, said in (
+        ("--updates", "sgd", "found 'sgd'; choose among mirror, queue, fixed"),
+        ("--queries", "1,2", "one number"),
+        ("--models", "0", "at least one"),
+    ):
+        status, _, err = run(*words, flag, value)
+        assert (status, err.count("\n")) == (2, 1)
+        assert said in err
 
 
 def test_bench_predict_on_the_command_line(run, tmp_path):

@@ -121,6 +121,60 @@ def test_a_full_model_is_not_chosen():
     assert routed(Policy.of(plan, update="fixed"), [TOLD] * 4)[0] == [1, 1, 0, 0]
 
 
+def test_a_capacity_of_the_only_model_is_a_hard_stop():
+    outcomes = Outcomes.from_arrays([[1.0]] * 2, [[0.5]] * 2, ("only",))
+    stream = Policy.of(solve(outcomes, maximize="quality", limits=[Capacity(2)])).start()
+    for _ in range(2):
+        stream.route({"cost": 1.0, "quality": 0.5})
+    with pytest.raises(PolicyError, match="used up are only"):
+        stream.route({"cost": 1.0, "quality": 0.5})
+
+
+def test_a_limit_that_the_plan_takes_nothing_of_has_a_price_that_can_rise():
+    # The small model is free and answers all; once it is down, only the large one spends.
+    outcomes = table(cost=(0.0, 4.0))
+    plan = verify(outcomes, np.zeros(4, np.intp), prices=Prices((np.zeros(1),)),
+                  limits=[Budget(4)], minimize="cost")  # fmt: skip
+    stream = Policy.of(plan, reserve=False).start()
+    stream.down("small")
+    stream.route({"cost": [0, 4], "quality": [0.5, 0.9]})
+    assert stream.prices.vector[0] > 0
+
+
+def test_a_batch_is_routed_whole_or_not_at_all():
+    stream = Policy.of(planned([Capacity(4)], prices=[[0.1, 0.0]]), update="mirror").start()
+    stream.set_residual("capacity", 1)
+    before = stream.to_dict()
+    for batch in (stream.route_batch, stream.optimize_batch):
+        with pytest.raises(PolicyError, match="no model can take query 2"):
+            batch(table(3))
+        assert stream.to_dict() == before
+    assert [decision.model for decision in stream.route_batch(table(2))] == [1, 0]
+
+
+def test_what_goes_least_beyond_is_chosen_alike_after_a_restart():
+    # Hardly anything is left of either limit. A query usually takes 1 USD and 9 s; this one 90 s
+    # of the small model, ten times that, or 4 USD of the large one, four times.
+    outcomes = table(columns={"seconds": [(9.0, 1.0)] * 4})
+    plan = verify(outcomes, np.zeros(4, np.intp), prices=Prices((np.zeros(1), np.zeros(1))),
+                  limits=[Budget(8), MetricCap("seconds", total=40)],
+                  maximize="quality")  # fmt: skip
+    told = TOLD | {"seconds": [90.0, 1.0]}
+    stream = Policy.of(plan, update="fixed").start()
+    stream.set_residual("budget", 1e-6)
+    stream.set_residual("seconds_cap", 0.5)
+    again = stream.remaining().start()
+    assert [one.route(told).name for one in (stream, again)] == ["large", "large"]
+
+
+def test_a_moment_that_is_no_number_changes_nothing():
+    stream = Policy.of(planned([Budget(8)], prices=[0.05]), span=100.0).start()
+    for moment in (np.inf, np.nan):
+        with pytest.raises(PolicyError, match="give seconds since the start"):
+            stream.route(TOLD, now=moment)
+    assert (stream.seen, stream.now, stream.to_come) == (0, 0.0, 4.0)
+
+
 def test_a_share_owed_is_given_before_it_is_too_late():
     plan = planned([MinShare({"small": 0.5})], prices=[[0.0]])
     models, stream = routed(Policy.of(plan, update="fixed"), [TOLD] * 4)
@@ -329,8 +383,13 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         ({"objective": {"sense": "best", "terms": {}}}, "'sense' is 'best'"),
         ({"objective": {"sense": "minimize", "terms": {}}}, "an objective made of columns"),
         ({"step": -1}, "the step is -1"),
+        ({"horizon": 10**400}, "field 'horizon' is 1000"),
+        ({"models": ["small", "small"]}, "model 'small' is named twice"),
         ("price", "price or gain is below 0"),
         ("pool", "names a pool outside 0 .. 0"),
+        ("far", "'pool_of_model' holds something other than numbers of pools"),
+        ("twice", "limit 'budget' is named twice"),
+        ("none", "limit 'budget' holds no pool; leave it out"),
         ("relation", "field 'relation' is '<'"),
     ],
 )
@@ -341,9 +400,13 @@ def test_a_file_that_is_no_policy(tmp_path, change, message):
     if isinstance(change, dict):
         content |= change
     else:
-        name, value = {"price": ("price", [-1.0]), "pool": ("pool_of_model", [0, 1]),
-                       "relation": ("relation", "<")}[change]  # fmt: skip
-        content["limits"][0][name] = value
+        (limit,) = content["limits"]
+        if change == "twice":
+            content["limits"].append(limit)
+        none = {"pool_of_model": [-1, -1], "limit": [], "price": [], "gain": [], "least": []}
+        limit |= {"price": {"price": [-1.0]}, "pool": {"pool_of_model": [0, 1]}, "twice": {},
+                  "far": {"pool_of_model": [0, 10**30]}, "none": none,
+                  "relation": {"relation": "<"}}[change]  # fmt: skip
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(PolicyError, match=message) as raised:
         read_policy(path)
@@ -400,6 +463,8 @@ def test_an_objective_or_limit_that_is_no_column():
         ({"cost": [1, 4]}, "no prediction of column 'quality'; given cost, the policy reads"),
         ({"cost": [1, 4], "quality": [0.5] * 3}, r"'quality' has shape \(3,\).*each of the 2"),
         ({"cost": [1, np.nan], "quality": 0.5}, "'cost', model 'large': predicted nan"),
+        ({"cost": [np.inf, -np.inf], "quality": 0.5}, "'cost', model 'small': predicted inf"),
+        ({"cost": [1, 1e300], "quality": 0.5}, "predicted 1e.300; give a finite number, of at"),
         (np.zeros((3, 2)), r"shape \(3, 2\); give 2 columns \(quality, cost\) x 2 models"),
     ],
 )
@@ -433,8 +498,15 @@ def test_a_stream_of_other_models_and_a_budget_already_spent():
         (lambda s: s.spend("budget", np.nan), "give finite numbers"),
         (lambda s: s.route(TOLD, now=3.0), "the policy counts queries; make it with span="),
         (lambda s: s.route(TOLD, allowed=[True]), r"allowed has shape \(1,\)"),
-        (lambda s: s.observe(s.route(TOLD), {"cost": np.inf}), "observed inf; give a number"),
+        (
+            lambda s: s.observe(s.route(TOLD), {"cost": np.inf}),
+            "observed inf; give a finite",
+        ),
+        (lambda s: s.observe(s.route(TOLD), {"cost": None}), "observed None; give a finite"),
+        (lambda s: s.spend("budget", None), "found None; give finite numbers"),
         (lambda s: s.route(TOLD, allowed=[False, False]), "none is up and allowed"),
+        (lambda s: s.optimize_batch(table(), concurrent=-1), "concurrent is -1; give numbers"),
+        (lambda s: s.optimize_batch(table(), concurrent={"small": np.nan}), "concurrent is"),
     ],
 )
 def test_calls_that_cannot_be_followed(call, message):

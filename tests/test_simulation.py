@@ -24,19 +24,9 @@ from dualroute import (
     solve,
 )
 from dualroute.cli import main
-from dualroute.simulation import (
-    CONTENDERS,
-    ORDERS,
-    Batches,
-    Contender,
-    LinUcb,
-    Mirror,
-    Outage,
-    Router,
-    plot_simulation,
-    simulate_stream,
-    simulation_report,
-)
+from dualroute.contenders import CONTENDERS, Batches, Contender, LinUcb, Mirror, Router
+from dualroute.simulation import ORDERS, Outage, simulate_stream
+from dualroute.simulationreport import plot_simulation, simulation_report
 from dualroute.workload import simulate
 
 
@@ -94,6 +84,28 @@ def test_ratio_of_a_cost_is_at_most_one_too():
     assert result.optimum == pytest.approx(10)
     assert 0 < line.ratio.value <= 1
     assert line.broken[0].share == 0
+
+
+class Idle:
+    """A contender that turns everything away."""
+
+    def start(self, policy, seed):
+        return self
+
+    def route(self, told, *, allowed=None):
+        raise PolicyError("no")
+
+
+def test_turning_queries_away_is_not_the_cheapest_answer():
+    # Nothing is answered: of the cost, all count as the dearest, 16 against an optimum of 10.
+    told = Outcomes.from_arrays([[1, 4]] * 4, [[0.5, 0.9]] * 4)
+    asked = {"limits": [QualityFloor(mean=0.7)], "policies": {"idle": Idle()}, "seeds": 1,
+             "orders": ["random"]}  # fmt: skip
+    (line,) = simulate_stream(told, told, minimize="cost", **asked).lines
+    assert line.ratio.value == pytest.approx(10 / 16)
+    assert (line.refused, line.broken[0].worst) == (4, 1)
+    (line,) = simulate_stream(told, told, maximize="quality", **asked).lines
+    assert line.ratio.value == 0
 
 
 @settings(deadline=None, max_examples=8)
@@ -230,6 +242,38 @@ def test_linucb_learns_which_model_is_worth_it():
     result = simulate_stream(told, seen, maximize="quality", limits=[Budget(2 * n)], seeds=1,
                              policies=[LinUcb()], orders=["random"])  # fmt: skip
     assert result.line("linucb", "random").ratio.value > 0.9
+
+
+def test_linucb_explores_alike_in_any_unit_of_the_objective():
+    told, seen, earlier = drawn(11)
+
+    def served(unit):
+        tables = [replace(one, columns={**one.columns, "cost": one.columns["cost"] * unit})
+                  for one in (told, seen, earlier)]  # fmt: skip
+        limits = [QualityFloor(mean=0.5), Capacity(30)]
+        result = simulate_stream(tables[0], tables[1], minimize="cost", limits=limits, seeds=1,
+                                 history=tables[2], policies=["linucb"],
+                                 orders=["random"])  # fmt: skip
+        return result.lines[0].ratio.value
+
+    assert served(2.0**-20) == pytest.approx(served(1.0))
+
+
+def test_a_batch_that_fits_in_part_is_charged_once():
+    # Three of four requests fit; each batch of four falls back to its queries one by one.
+    told = Outcomes.from_arrays([[1, 1]] * 4, [[0.5, 0.9]] * 4)
+    spy = {}
+
+    class Full(Batches):
+        def start(self, policy, seed):
+            spy["stream"] = Batches.start(self, policy, seed)
+            spy["stream"].set_residual("capacity", {"m0": 1, "m1": 2})
+            return spy["stream"]
+
+    (line,) = simulate_stream(told, told, maximize="quality", limits=[Capacity(3)], seeds=1,
+                              policies={"full": Full(4)}, orders=["random"]).lines  # fmt: skip
+    assert line.refused == 1
+    assert [left.tolist() for left in spy["stream"].residuals()] == [[0, 0]]
 
 
 def test_a_batch_waits_until_it_is_full_and_keeps_what_runs_at_once():

@@ -578,12 +578,8 @@ def simulate(
     """Replay a table as a stream, routed one query at a time by online rules."""
     from dualroute.figures import check_figure
     from dualroute.report import print_report
-    from dualroute.simulation import (
-        Outage,
-        plot_simulation,
-        simulate_stream,
-        simulation_report,
-    )
+    from dualroute.simulation import Outage, simulate_stream
+    from dualroute.simulationreport import plot_simulation, simulation_report
 
     _usable(None, json, None, 0.0)
     if plot is not None:
@@ -1169,6 +1165,31 @@ def bench_plan_(
     _emit(json, plain(values), lambda: print_report(plan_report(rows)))
     answered = bool(rows) and not any(row.error for row in rows)
     raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+
+
+@bench.command()
+def online(
+    updates: Annotated[
+        str, typer.Option(metavar="UPDATE,..", help="How prices move: mirror, queue, fixed.")
+    ] = "fixed,mirror,queue",
+    models: Annotated[str, typer.Option(metavar="M,M,..", help="Numbers of models.")] = "16",
+    queries: Annotated[str, typer.Option(metavar="N", help="Queries of the stream.")] = "1e4",
+    seed: Seed = 0,
+    json: Json = None,
+) -> None:
+    """Policies on simulated streams: time of a decision, queries a second."""
+    from dualroute.bench import bench_online, machine, online_report, plain
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    asked = _whole_list("--queries", queries)
+    if len(asked) != 1:
+        raise OptionError(f"--queries is {queries!r}; give one number, as 1e4")
+    names = [name.strip() for name in updates.split(",")]
+    sizes = _whole_list("--models", models)
+    rows = bench_online(cast(Any, names), sizes, asked[0], seed=seed, tell=_note)
+    values = {"machine": machine(), "rows": rows}
+    _emit(json, plain(values), lambda: print_report(online_report(rows)))
 
 
 @app.command(name="list")

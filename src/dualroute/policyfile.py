@@ -95,8 +95,6 @@ def read_policy(path: str | Path) -> Policy:
         )
     try:
         return _policy(content)
-    except PolicyError as error:
-        raise PolicyError(f"{path}: {error}") from None
     except RoutingError as error:
         raise PolicyError(f"{path}: {error}") from None
 
@@ -132,8 +130,8 @@ def _account(entry: Any) -> Account:
         raise PolicyError(f"field 'relation' is {relation!r}; it is <= or >=")
     sign = -1.0 if relation == ">=" else 1.0
     pools = _get(entry, "pool_of_model", list)
-    if not all(type(pool) is int for pool in pools):
-        raise PolicyError("field 'pool_of_model' holds something other than whole numbers")
+    if not all(type(pool) is int and abs(pool) < 2**31 for pool in pools):
+        raise PolicyError("field 'pool_of_model' holds something other than numbers of pools")
     column = entry.get("column")
     return Account(
         name=_get(entry, "name", str),
@@ -158,9 +156,13 @@ def _get(content: dict[str, Any], name: str, kind: type) -> Any:
 
 def _number(content: dict[str, Any], name: str) -> float:
     value = content.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise PolicyError(f"field {name!r} is {value!r}; it is a finite number")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
+    except (TypeError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise PolicyError(f"field {name!r} is {repr(value)[:60]}; it is a finite number")
+    return number
 
 
 def _numbers(content: dict[str, Any], name: str) -> Floats:

@@ -1,14 +1,21 @@
-"""Benchmarks: public suites, how time and memory grow with size, predictors, days of replicas."""
+"""Benchmarks: public suites, how time and memory grow with size, predictors, policies, plans."""
 
 from dualroute.bench.host import Machine, machine
-from dualroute.bench.planning import PlanCase, PlanRow, bench_plan, measure_plan
+from dualroute.bench.online import OnlineRow, bench_online
+from dualroute.bench.planning import PlanCase, PlanRow, bench_plan, measure_plan, plan_report
 from dualroute.bench.prediction import (
     PredictionCase,
     PredictionRow,
     bench_predict,
     measure_prediction,
 )
-from dualroute.bench.report import plain, plan_report, prediction_report, scale_report, suite_report
+from dualroute.bench.report import (
+    online_report,
+    plain,
+    prediction_report,
+    scale_report,
+    suite_report,
+)
 from dualroute.bench.scale import (
     Case,
     Growth,
@@ -25,6 +32,7 @@ __all__ = [
     "Case",
     "Growth",
     "Machine",
+    "OnlineRow",
     "PlanCase",
     "PlanRow",
     "PredictionCase",
@@ -36,6 +44,7 @@ __all__ = [
     "SuiteSummary",
     "bench_gap",
     "bench_mmkp",
+    "bench_online",
     "bench_plan",
     "bench_predict",
     "bench_scale",
@@ -44,6 +53,7 @@ __all__ = [
     "measure",
     "measure_plan",
     "measure_prediction",
+    "online_report",
     "plain",
     "plan_report",
     "prediction_report",

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from dualroute.formulation import QualityFloor
 from dualroute.outcomes import Outcomes
 from dualroute.planning import Replicas, Traffic, plan_replicas
 from dualroute.solver import SolveOptions
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 _GPUS = 60.0
 _FLOOR = 0.75
@@ -151,3 +155,36 @@ def simulated_day(case: PlanCase) -> tuple[list[Traffic], list[Replicas]]:
         for j, name in enumerate(names)
     ]
     return traffic, replicas
+
+
+def plan_report(rows: Sequence[PlanRow]) -> "Group":
+    """Planned days for people: a line for each case."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from dualroute.report import ruled_table
+
+    table = ruled_table(
+        "Simulated days of replicas", ("periods x queries x models",), _PLAN_HEADINGS
+    )
+    for row in rows:
+        case = row.case
+        name = f"{case.n_periods} x {case.n_queries} x {case.n_models}"
+        if row.error:
+            table.add_row(name, "failed")
+            continue
+        table.add_row(
+            name,
+            "the same" if case.constant else "own",
+            f"{case.mip_rel_gap:.0e}",
+            f"{row.gap:.1e}",
+            f"{row.seconds:.1f}",
+            f"{row.processor_seconds:.1f}",
+            str(row.evaluations),
+            str(row.nodes),
+        )
+    failed = [Text(f"{row.case.n_queries} queries: {row.error}") for row in rows if row.error]
+    return Group(table, *failed)
+
+
+_PLAN_HEADINGS = ("counts", "asked", "gap", "seconds", "processor, s", "bounded", "boxes")

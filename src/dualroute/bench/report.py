@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from dualroute.bench.planning import PlanRow
+from dualroute.bench.online import OnlineRow
 from dualroute.bench.prediction import PredictionRow
 from dualroute.bench.scale import Growth, ScaleRow, growth
 from dualroute.bench.suites import SuiteRow, summary
@@ -95,37 +95,29 @@ _PREDICTION_HEADINGS = ("history", "asked", "fit, s", "predicted/s", "embedded/s
                         "fit memory", "memory")  # fmt: skip
 
 
-def plan_report(rows: Sequence[PlanRow]) -> "Group":
-    """Planned days for people: a line for each case."""
+def online_report(rows: Sequence[OnlineRow]) -> "Group":
+    """Decisions of policies for people: a line for each case."""
     from rich.console import Group
     from rich.text import Text
 
     from dualroute.report import ruled_table
 
-    table = ruled_table(
-        "Simulated days of replicas", ("periods x queries x models",), _PLAN_HEADINGS
-    )
+    table = ruled_table("Simulated streams", ("update",), _ONLINE_HEADINGS)
     for row in rows:
-        case = row.case
-        name = f"{case.n_periods} x {case.n_queries} x {case.n_models}"
-        if row.error:
-            table.add_row(name, "failed")
-            continue
         table.add_row(
-            name,
-            "the same" if case.constant else "own",
-            f"{case.mip_rel_gap:.0e}",
-            f"{row.gap:.1e}",
-            f"{row.seconds:.1f}",
-            f"{row.processor_seconds:.1f}",
-            str(row.evaluations),
-            str(row.nodes),
+            row.update,
+            f"{row.n_queries} x {row.n_models}",
+            f"{row.n_limits}",
+            *(f"{value:.1f}" for value in (*row.route, *row.observe)),
+            f"{row.stopped:.1%}",
+            f"{row.per_second:.0f}",
         )
-    failed = [Text(f"{row.case.n_queries} queries: {row.error}") for row in rows if row.error]
-    return Group(table, *failed)
+    note = "route, observe: microseconds of a decision and of its correction"
+    return Group(table, Text(note))
 
 
-_PLAN_HEADINGS = ("counts", "asked", "gap", "seconds", "processor, s", "bounded", "boxes")
+_ONLINE_HEADINGS = ("stream", "limits", "route", "99 %", "observe", "99 %", "stopped",
+                    "of a table, /s")  # fmt: skip
 
 
 def scale_report(rows: Sequence[ScaleRow]) -> "Group":
