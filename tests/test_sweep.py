@@ -72,14 +72,18 @@ def test_the_compiled_pass_is_the_plain_pass(seed):
 @settings(max_examples=60, deadline=None)
 def test_the_compiled_lower_ends_are_the_plain_ones(seed, relative):
     problem, prices = mixed_problem(seed)
-    radius = np.random.default_rng(seed).exponential(0.02, problem.n_rows)
+    several = [prices, Prices.of(problem, 2 * prices.vector)]
+    radius = np.random.default_rng(seed).exponential(0.02, (2, problem.n_rows))
+    shares = np.array([relative, 0.0])
     fast, plain = (
-        np.concatenate(
-            Sweeper(problem, compiled=compiled).sweep_below(prices, radius, relative, np.copy)
-        )
+        Sweeper(problem, compiled=compiled).sweep_below(several, radius, shares, list)
         for compiled in (True, False)
     )
-    np.testing.assert_allclose(fast, plain, rtol=1e-13, atol=1e-13)
+    for quick, slow in zip(sum(fast, []), sum(plain, []), strict=True):
+        np.testing.assert_allclose(quick.best, slow.best, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(quick.second, slow.second, rtol=1e-13, atol=1e-13)
+        if (quick.chosen == slow.chosen).all():
+            np.testing.assert_allclose(quick.use, slow.use, rtol=1e-12, atol=1e-12)
 
 
 @given(seed=SEEDS, margin=st.sampled_from([0.0, 0.05]))

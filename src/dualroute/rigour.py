@@ -2,13 +2,14 @@
 
 import math
 import sys
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
 
 from dualroute.arrays import Floats, Ints, exact_total
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.sweep import Sweeper
+from dualroute.sweep import Chunk, Sweeper
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
@@ -42,18 +43,42 @@ def cheapest_total(problem: RoutingProblem, prices: Prices, threads: int = 1) ->
     Fraction or None
         None if a number might leave the range of doubles.
     """
-    if not prices.vector.max(initial=0.0) <= _LARGEST_PRICE:
-        return None
-    error, least = rounding(prices)
+    return cheapest_totals(problem, [prices], threads)[0]
 
-    def visit(low: Floats) -> Fraction | None:
-        cheapest = low - least
-        return exact_total(cheapest) if np.isfinite(cheapest).all() else None
 
-    sweeper = Sweeper(problem, threads)
-    parts = sweeper.sweep_below(prices, error * prices.vector, error, visit)
-    found = [part for part in parts if part is not None]
-    return sum(found, Fraction(0)) if len(found) == len(parts) else None
+def cheapest_totals(
+    problem: RoutingProblem,
+    prices: Sequence[Prices],
+    threads: int = 1,
+    see: Callable[[list[Chunk]], None] | None = None,
+) -> list[Fraction | None]:
+    """What `cheapest_total` gives at each of several prices, for one reading of the table.
+
+    Parameters
+    ----------
+    see
+        Shown a chunk at each of the prices, for every part of the table, on any thread.
+    """
+    usable = [bool(each.vector.max(initial=0.0) <= _LARGEST_PRICE) for each in prices]
+    if not all(usable):
+        nothing = Prices.of(problem, np.zeros(problem.n_rows))
+        prices = [each if use else nothing for each, use in zip(prices, usable, strict=True)]
+    errors = np.array([rounding(each) for each in prices])
+
+    def visit(chunks: list[Chunk]) -> list[Fraction | None]:
+        if see is not None:
+            see(chunks)
+        below = [chunk.best - least for chunk, least in zip(chunks, errors[:, 1], strict=True)]
+        return [exact_total(low) if np.isfinite(low).all() else None for low in below]
+
+    radius = errors[:, :1] * np.array([each.vector for each in prices])
+    parts = Sweeper(problem, threads).sweep_below(prices, radius, errors[:, 0], visit)
+    totals: list[Fraction | None] = []
+    for use, column in zip(usable, zip(*parts, strict=True), strict=True):
+        found = [part for part in column if part is not None]
+        whole = use and len(found) == len(parts)
+        totals.append(sum(found, Fraction(0)) if whole else None)
+    return totals
 
 
 def rounded_down(number: Fraction) -> float:

@@ -200,24 +200,28 @@ class Sweeper:
         return self._map(lambda start, stop: visit(one(start, stop)), edges)
 
     def sweep_below(
-        self, prices: Prices, radius: Floats, relative: float, visit: Callable[[Floats], T]
+        self,
+        prices: Sequence[Prices],
+        radius: Floats,
+        relative: Floats,
+        visit: Callable[[list[Chunk]], T],
     ) -> list[T]:
-        """The least cost of each query, from below where costs are uncertain.
+        """The least cost of each query, from below where costs are uncertain, at several prices.
 
         Parameters
         ----------
         prices
-            Of the limits.
+            Of the limits, ``V`` of them; the table is read once for all.
         radius
-            How far each price may be off, shape ``(K,)``: a pair's cost is uncertain by
+            How far each price may be off, shape ``(V, K)``: a pair's cost is uncertain by
             ``sum_k radius_k abs(usage_k)`` ...
         relative
-            ... and by this part of the size of its objective.
+            ... and by this part of the size of its objective, shape ``(V,)``.
         visit
-            Called with a chunk's ``(stop - start,)`` least lower ends.
+            Called with one `Chunk` for each of the prices, whose costs are lower ends.
         """
         if self.compiled:
-            one = self._compiled_below(prices.vector, radius, relative)
+            one = self._compiled_below(prices, radius, relative)
         else:
             one = self._plain_below(prices, radius, relative)
         return self._map(lambda start, stop: visit(one(start, stop)), None)
@@ -347,42 +351,47 @@ class Sweeper:
     # In numpy: the definition ---------------------------------------------------------------
 
     def _plain_chunk(self, prices: Prices) -> Callable[[int, int], Chunk]:
-        problem = self.problem
-
         def one(start: int, stop: int) -> Chunk:
-            priced = price_pairs(problem, prices, slice(start, stop))
-            lines = np.arange(stop - start)
-            chosen = priced.argmin(axis=1)
-            best = priced[lines, chosen]
-            priced[lines, chosen] = np.inf
-            return Chunk(
-                start,
-                stop,
-                best=best,
-                second=priced.min(axis=1),
-                chosen=chosen,
-                value=float(best.sum()),
-                cost=float(problem.objective[start + lines, chosen].sum(dtype=np.float64)),
-                use=used_by(problem, chosen, slice(start, stop)),
-            )
+            part = slice(start, stop)
+            return self._cheapest(part, price_pairs(self.problem, prices, part))
 
         return one
 
-    def _plain_below(
-        self, prices: Prices, radius: Floats, relative: float
-    ) -> Callable[[int, int], Floats]:
-        problem, radii = self.problem, self.problem.split(radius)
+    def _cheapest(self, part: slice, priced: Floats) -> Chunk:
+        """What costs ``(b, m)`` of some queries say, which are overwritten."""
+        problem, lines = self.problem, np.arange(len(priced))
+        chosen = priced.argmin(axis=1)
+        best = priced[lines, chosen]
+        priced[lines, chosen] = np.inf
+        return Chunk(
+            part.start,
+            part.stop,
+            best=best,
+            second=priced.min(axis=1),
+            chosen=chosen,
+            value=float(best.sum()),
+            cost=float(problem.objective[part.start + lines, chosen].sum(dtype=np.float64)),
+            use=used_by(problem, chosen, part),
+        )
 
-        def one(start: int, stop: int) -> Floats:
+    def _plain_below(
+        self, prices: Sequence[Prices], radius: Floats, relative: Floats
+    ) -> Callable[[int, int], list[Chunk]]:
+        problem = self.problem
+        cases = list(zip(prices, map(problem.split, radius), relative.tolist(), strict=True))
+
+        def one(start: int, stop: int) -> list[Chunk]:
             part = slice(start, stop)
-            priced = price_pairs(problem, prices, part)
             objective = problem.objective[part].astype(np.float64)
-            width = relative * np.abs(np.where(np.isfinite(priced), objective, 0.0))
-            for rows, each in zip(problem.rows, radii, strict=True):
-                width += np.abs(rows.charge(each, part))
-            width[~np.isfinite(priced)] = 0.0
-            low: Floats = (priced - width).min(axis=1)
-            return low
+            found = []
+            for each, radii, share in cases:
+                priced = price_pairs(problem, each, part)
+                width = share * np.abs(np.where(np.isfinite(priced), objective, 0.0))
+                for rows, wide in zip(problem.rows, radii, strict=True):
+                    width += np.abs(rows.charge(wide, part))
+                width[~np.isfinite(priced)] = 0.0
+                found.append(self._cheapest(part, priced - width))
+            return found
 
         return one
 
@@ -429,20 +438,52 @@ class Sweeper:
         return one
 
     def _compiled_below(
-        self, vector: Floats, radius: Floats, relative: float
-    ) -> Callable[[int, int], Floats]:
+        self, prices: Sequence[Prices], radius: Floats, relative: Floats
+    ) -> Callable[[int, int], list[Chunk]]:
         from dualroute import kernels
 
-        terms, widths = self._terms(vector), self._terms(radius, wide=True)
+        m, several = self.problem.n_models, len(prices)
+        vectors = [each.vector for each in prices]
+        by_query, table, _, usage, _, load, _ = self._terms(vectors[0])
+        base, charge, rate = self._stacked(vectors)
+        widths = self._stacked(radius, wide=True)
 
-        def one(start: int, stop: int) -> Floats:
-            extra, wide_extra = self._extras(start, stop, vector, radius)
-            low = np.empty(stop - start)
-            wide = (widths[2], relative, widths[4], widths[6], wide_extra)
-            kernels.sweep_below(start, stop, *terms, extra, *wide, low)
-            return low
+        def one(start: int, stop: int) -> list[Chunk]:
+            extra = wide_extra = np.empty((0, 0, 0))
+            if self._other:
+                both = zip(vectors, radius, strict=True)
+                extras = [self._extras(start, stop, vector, wide) for vector, wide in both]
+                extra, wide_extra = (np.stack(part) for part in zip(*extras, strict=True))
+            low, second = np.empty((several, stop - start)), np.empty((several, stop - start))
+            chosen, taken = np.empty(low.shape, np.int32), np.zeros((several, m, 4))
+            kernels.sweep_below(
+                start, stop, by_query, table, base, usage, charge, load, rate, extra,
+                widths[0], relative, widths[1], widths[2], wide_extra,
+                low, second, chosen, taken,
+            )  # fmt: skip
+            return [
+                Chunk(
+                    start,
+                    stop,
+                    best=low[v],
+                    second=second[v],
+                    chosen=chosen[v],
+                    value=float(low[v].sum()),
+                    cost=float(taken[v, :, 1].sum()),
+                    use=self._use(start, stop, taken[v], chosen[v]),
+                )
+                for v in range(several)
+            ]
 
         return one
+
+    def _stacked(
+        self, vectors: Sequence[Floats], *, wide: bool = False
+    ) -> tuple[Floats, Floats, Floats]:
+        """What `_terms` gives of ``base``, ``charge`` and ``rate``, for several vectors."""
+        terms = [self._terms(vector, wide=wide) for vector in vectors]
+        base, charge, rate = (np.stack([term[k] for term in terms]) for k in (2, 4, 6))
+        return base, charge, rate
 
     def _compiled_box(
         self, vector: Floats, radius: Floats, margin: float, sign: bool
