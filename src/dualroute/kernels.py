@@ -216,24 +216,25 @@ def sweep_below(
         Uncertainty, see the module; likewise.
     low, second, chosen
         Written, shape ``(V, stop - start)``: the least lower end of any allowed pair, the next
-        one, and the model of the least.
+        one, and the model of the least; the last two only if not empty.
     taken
-        Added to, shape ``(V, m, 4)``: as in `sweep`.
+        Added to along with them, shape ``(V, m, 4)``: as in `sweep`.
     """
     m = base.shape[1]
-    rows, costs, uses = np.empty((m, _STRIP)), np.empty((m, _STRIP)), np.empty((m, _STRIP))
-    least, rival, model = np.empty(_STRIP), np.empty(_STRIP), np.empty(_STRIP, np.int64)
+    rows, lowest = np.empty((m, _STRIP)), np.empty(_STRIP)
+    costs, uses = np.empty((m, _STRIP), objective.dtype), np.empty((m, _STRIP), usage.dtype)
+    rival, model = np.empty(_STRIP), np.empty(_STRIP, np.int64)
     for first in range(start, stop, _STRIP):
         b = min(_STRIP, stop - first)
         at = first - start
-        if by_query:
+        if by_query and usage.size:
+            for t in range(b):
+                for j in range(m):
+                    costs[j, t], uses[j, t] = objective[first + t, j], usage[first + t, j]
+        elif by_query:
             for t in range(b):
                 for j in range(m):
                     costs[j, t] = objective[first + t, j]
-            if usage.size:
-                for t in range(b):
-                    for j in range(m):
-                        uses[j, t] = usage[first + t, j]
         else:
             for j in range(m):
                 for t in range(b):
@@ -248,12 +249,14 @@ def sweep_below(
                 if usage.size:
                     price, wide_price = charge[v, j], wide_charge[v, j]
                     for t in range(b):
-                        rows[j, t] = (costs[j, t] + shift + price * uses[j, t]) - (
-                            wide + part * abs(costs[j, t]) + wide_price * abs(uses[j, t])
+                        cost, use = np.float64(costs[j, t]), np.float64(uses[j, t])
+                        rows[j, t] = (cost + shift + price * use) - (
+                            wide + part * abs(cost) + wide_price * abs(use)
                         )
                 else:
                     for t in range(b):
-                        rows[j, t] = (costs[j, t] + shift) - (wide + part * abs(costs[j, t]))
+                        cost = np.float64(costs[j, t])
+                        rows[j, t] = (cost + shift) - (wide + part * abs(cost))
             if load.size:
                 for j in range(m):
                     price, wide = rate[v, j], wide_rate[v, j]
@@ -263,11 +266,20 @@ def sweep_below(
                 for t in range(b):
                     for j in range(m):
                         rows[j, t] += extra[v, at + t, j] - wide_extra[v, at + t, j]
-            _two_least(rows, b, least, rival, model)
+            if chosen.size:
+                _two_least(rows, b, lowest, rival, model)
+                for t in range(b):
+                    second[v, at + t], chosen[v, at + t] = rival[t], model[t]
+                _take(taken[v], model, first, b, by_query, objective, usage, load)
+            else:
+                for t in range(b):
+                    lowest[t] = np.inf
+                for j in range(m):
+                    for t in range(b):
+                        end = rows[j, t]
+                        lowest[t] = end if end < lowest[t] else lowest[t]
             for t in range(b):
-                low[v, at + t], second[v, at + t] = least[t], rival[t]
-                chosen[v, at + t] = model[t]
-            _take(taken[v], model, first, b, by_query, objective, usage, load)
+                low[v, at + t] = lowest[t]
 
 
 @compiled

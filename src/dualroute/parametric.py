@@ -18,7 +18,7 @@ from dualroute import registry
 from dualroute.arrays import Floats, Ints, as_float, at, exact_total, exact_totals
 from dualroute.certificate import PROVED_OPTIMAL, certify
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.rigour import cheapest_total, fractions, rounded_down
+from dualroute.rigour import Look, cheapest_total, fractions, looks_at, rounded_down
 from dualroute.routing import explained
 from dualroute.solver import Solution, SolveOptions, Solver, for_many
 
@@ -148,11 +148,7 @@ class Known:
         limits = exact(limit)
         routed = None
         if claim.assignment is not None:
-            routed = Routed.of(problem, claim.assignment)
-            if routed is not None and not routed.keeps(limits, problem.tolerance):
-                routed = None
-        if routed is not None:
-            self.routings.append(routed)
+            routed = self.add_routing(claim.assignment, limits)
         if claim.prices is not None and claim.prices.vector.size:
             self.add_plane(claim.prices)
         elif not self.planes:
@@ -174,6 +170,21 @@ class Known:
         self.passes += 1
         if total is not None:
             self.planes.append(Plane(prices, total))
+
+    def look(self, prices: Sequence[Prices]) -> list[Look]:
+        """Keep what several prices prove, and tell what the passes saw."""
+        looks = looks_at(self.problem, prices, self.options.threads)
+        self.passes += len(looks)
+        self.planes += [Plane(look.prices, look.total) for look in looks if look.total is not None]
+        return looks
+
+    def add_routing(self, assignment: Ints, limits: Exact) -> Routed | None:
+        """Keep a routing if it keeps limits ``(K,)``."""
+        routed = Routed.of(self.problem, assignment)
+        if routed is None or not routed.keeps(limits, self.problem.tolerance):
+            return None
+        self.routings.append(routed)
+        return routed
 
     def best_routing(self, limits: Exact) -> Routed | None:
         """The best routing known that keeps limits ``(K,)``."""
@@ -269,4 +280,4 @@ def _within(limits: Exact, others: Exact) -> bool:
 
 def _compact(assignment: Ints, n_models: int) -> Ints:
     """Many routings are held at once."""
-    return assignment.astype(np.int16 if n_models < 2**15 else np.int64)
+    return assignment.astype(np.min_scalar_type(-n_models), copy=False)

@@ -3,7 +3,9 @@
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from operator import itemgetter
 
 import numpy as np
 
@@ -43,26 +45,69 @@ def cheapest_total(problem: RoutingProblem, prices: Prices, threads: int = 1) ->
     Fraction or None
         None if a number might leave the range of doubles.
     """
-    return cheapest_totals(problem, [prices], threads)[0]
+    return _cheapest_totals(problem, [prices], threads, None)[0]
 
 
-def cheapest_totals(
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What one pass sees at some prices.
+
+    Attributes
+    ----------
+    prices
+        Where.
+    total
+        As `cheapest_total` gives it.
+    chosen, lead
+        The cheapest model of each query, and how much dearer the next is, shape ``(n,)``, up to
+        rounding.
+    cost, use
+        Objective, and use of every row ``(K,)``, of that, in floating point.
+    """
+
+    prices: Prices
+    total: Fraction | None
+    chosen: Ints
+    lead: Floats
+    cost: float
+    use: Floats
+
+
+def looks_at(problem: RoutingProblem, prices: Sequence[Prices], threads: int = 1) -> list[Look]:
+    """A `Look` at each of several prices, for one reading of the table."""
+    n, several = problem.n_queries, len(prices)
+    chosen = np.empty((several, n), np.min_scalar_type(-problem.n_models))
+    lead = np.empty((several, n), np.float32)
+    sums: list[tuple[int, list[float], Floats]] = []
+
+    def see(chunks: list[Chunk]) -> None:
+        for v, chunk in enumerate(chunks):
+            part = slice(chunk.start, chunk.stop)
+            chosen[v, part] = chunk.chosen
+            with np.errstate(over="ignore", invalid="ignore"):
+                lead[v, part] = chunk.second - chunk.best
+        uses = np.array([chunk.use for chunk in chunks])
+        sums.append((chunks[0].start, [chunk.cost for chunk in chunks], uses))
+
+    totals = _cheapest_totals(problem, prices, threads, see)
+    sums.sort(key=itemgetter(0))  # so that threads change no digit
+    costs, uses = (np.sum([part[k] for part in sums], axis=0) for k in (1, 2))
+    return [
+        Look(prices[v], totals[v], chosen[v], lead[v], float(costs[v]), uses[v])
+        for v in range(several)
+    ]
+
+
+def _cheapest_totals(
     problem: RoutingProblem,
     prices: Sequence[Prices],
-    threads: int = 1,
-    see: Callable[[list[Chunk]], None] | None = None,
+    threads: int,
+    see: Callable[[list[Chunk]], None] | None,
 ) -> list[Fraction | None]:
-    """What `cheapest_total` gives at each of several prices, for one reading of the table.
-
-    Parameters
-    ----------
-    see
-        Shown a chunk at each of the prices, for every part of the table, on any thread.
-    """
+    """What `cheapest_total` gives at several prices; `see` is shown the chunks of the passes."""
     usable = [bool(each.vector.max(initial=0.0) <= _LARGEST_PRICE) for each in prices]
-    if not all(usable):
-        nothing = Prices.of(problem, np.zeros(problem.n_rows))
-        prices = [each if use else nothing for each, use in zip(prices, usable, strict=True)]
+    if not any(usable) and see is None:
+        return [None] * len(prices)
     errors = np.array([rounding(each) for each in prices])
 
     def visit(chunks: list[Chunk]) -> list[Fraction | None]:
@@ -72,11 +117,12 @@ def cheapest_totals(
         return [exact_total(low) if np.isfinite(low).all() else None for low in below]
 
     radius = errors[:, :1] * np.array([each.vector for each in prices])
-    parts = Sweeper(problem, threads).sweep_below(prices, radius, errors[:, 0], visit)
+    sweeper = Sweeper(problem, threads)
+    parts = sweeper.sweep_below(prices, radius, errors[:, 0], visit, route=see is not None)
     totals: list[Fraction | None] = []
-    for use, column in zip(usable, zip(*parts, strict=True), strict=True):
+    for good, column in zip(usable, zip(*parts, strict=True), strict=True):
         found = [part for part in column if part is not None]
-        whole = use and len(found) == len(parts)
+        whole = good and len(found) == len(parts)
         totals.append(sum(found, Fraction(0)) if whole else None)
     return totals
 

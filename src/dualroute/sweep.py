@@ -205,6 +205,8 @@ class Sweeper:
         radius: Floats,
         relative: Floats,
         visit: Callable[[list[Chunk]], T],
+        *,
+        route: bool = True,
     ) -> list[T]:
         """The least cost of each query, from below where costs are uncertain, at several prices.
 
@@ -219,9 +221,11 @@ class Sweeper:
             ... and by this part of the size of its objective, shape ``(V,)``.
         visit
             Called with one `Chunk` for each of the prices, whose costs are lower ends.
+        route
+            Whether chunks need tell more than ``best``.
         """
         if self.compiled:
-            one = self._compiled_below(prices, radius, relative)
+            one = self._compiled_below(prices, radius, relative, route)
         else:
             one = self._plain_below(prices, radius, relative)
         return self._map(lambda start, stop: visit(one(start, stop)), None)
@@ -438,7 +442,7 @@ class Sweeper:
         return one
 
     def _compiled_below(
-        self, prices: Sequence[Prices], radius: Floats, relative: Floats
+        self, prices: Sequence[Prices], radius: Floats, relative: Floats, route: bool
     ) -> Callable[[int, int], list[Chunk]]:
         from dualroute import kernels
 
@@ -454,8 +458,10 @@ class Sweeper:
                 both = zip(vectors, radius, strict=True)
                 extras = [self._extras(start, stop, vector, wide) for vector, wide in both]
                 extra, wide_extra = (np.stack(part) for part in zip(*extras, strict=True))
-            low, second = np.empty((several, stop - start)), np.empty((several, stop - start))
-            chosen, taken = np.empty(low.shape, np.int32), np.zeros((several, m, 4))
+            low = np.empty((several, stop - start))
+            seen = low.shape if route else (several, 0)
+            second, chosen = np.empty(seen), np.empty(seen, np.int32)
+            taken = np.zeros((several, m, 4))
             kernels.sweep_below(
                 start, stop, by_query, table, base, usage, charge, load, rate, extra,
                 widths[0], relative, widths[1], widths[2], wide_extra,
@@ -470,7 +476,7 @@ class Sweeper:
                     chosen=chosen[v],
                     value=float(low[v].sum()),
                     cost=float(taken[v, :, 1].sum()),
-                    use=self._use(start, stop, taken[v], chosen[v]),
+                    use=self._use(start, stop, taken[v], chosen[v]) if route else _NO_VECTOR,
                 )
                 for v in range(several)
             ]
