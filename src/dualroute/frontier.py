@@ -33,7 +33,7 @@ from dualroute.parametric import (
     status_of,
     use_of,
 )
-from dualroute.problem import FEASIBILITY_TOLERANCE, Prices
+from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
 from dualroute.rigour import cheapest_total
 from dualroute.solver import Clock, SolveOptions, Solver
 from dualroute.spots import Spot, comparisons
@@ -522,7 +522,10 @@ class _Search:
         objective = math.nan if routed is None else as_float(routed.value)
         bound = known.bound(limits, routed)
         plane = known.plane_at(limits)
-        cost, quality = (None, None) if routed is None else _means(self.outcomes, routed)
+        cost, quality = (
+            None if routed is None else _mean(self.outcomes, problem, routed, role)
+            for role in ("cost", "quality")
+        )
         price = math.nan if plane is None or infeasible else self.line.price(plane.prices)
         return FrontierPoint(
             value=value,
@@ -537,14 +540,16 @@ class _Search:
         )
 
 
-def _means(outcomes: Outcomes, routed: Routed) -> tuple[float | None, float | None]:
-    """Mean cost and mean quality of a routing."""
-    found: list[float | None] = []
-    for role in ("cost", "quality"):
-        try:
-            taken = at(outcomes.column(role), routed.assignment)
-        except TableError:
-            found.append(None)
-            continue
-        found.append(float(taken.mean(dtype=np.float64)))
-    return found[0], found[1]
+def _mean(outcomes: Outcomes, problem: RoutingProblem, routed: Routed, role: str) -> float | None:
+    """Mean cost or mean quality of a routing, from its exact sums where these tell."""
+    try:
+        grid = outcomes.column(role)
+    except TableError:
+        return None
+    column, n = getattr(outcomes, role), outcomes.n_queries
+    if dict(problem.terms) in ({column: 1.0}, {column: -1.0}):
+        return abs(as_float(routed.value / n))
+    for rows, use in zip(problem.rows, problem.split(routed.loads), strict=True):
+        if rows.column == column and rows.n_pools == 1 and rows.pool.min() == 0:
+            return abs(float(use[0])) / n
+    return float(at(grid, routed.assignment).mean(dtype=np.float64))

@@ -11,7 +11,7 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints, exact_total
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.sweep import Chunk, Sweeper
+from dualroute.sweep import Chunk, Sweeper, total
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
@@ -78,7 +78,7 @@ def looks_at(problem: RoutingProblem, prices: Sequence[Prices], threads: int = 1
     n, several = problem.n_queries, len(prices)
     chosen = np.empty((several, n), np.min_scalar_type(-problem.n_models))
     lead = np.empty((several, n), np.float32)
-    sums: list[tuple[int, list[float], Floats]] = []
+    sums: list[tuple[int, Floats, Floats]] = []
 
     def see(chunks: list[Chunk]) -> None:
         for v, chunk in enumerate(chunks):
@@ -86,14 +86,14 @@ def looks_at(problem: RoutingProblem, prices: Sequence[Prices], threads: int = 1
             chosen[v, part] = chunk.chosen
             with np.errstate(over="ignore", invalid="ignore"):
                 lead[v, part] = chunk.second - chunk.best
-        uses = np.array([chunk.use for chunk in chunks])
-        sums.append((chunks[0].start, [chunk.cost for chunk in chunks], uses))
+        costs = np.array([chunk.cost for chunk in chunks])
+        sums.append((chunks[0].start, costs, np.array([chunk.use for chunk in chunks])))
 
     totals = _cheapest_totals(problem, prices, threads, see)
     sums.sort(key=itemgetter(0))  # so that threads change no digit
-    costs, uses = (np.sum([part[k] for part in sums], axis=0) for k in (1, 2))
+    cost, use = total([part[1] for part in sums]), total([part[2] for part in sums])
     return [
-        Look(prices[v], totals[v], chosen[v], lead[v], float(costs[v]), uses[v])
+        Look(prices[v], totals[v], chosen[v], lead[v], float(cost[v]), use[v])
         for v in range(several)
     ]
 

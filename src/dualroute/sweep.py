@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -343,7 +343,8 @@ class Sweeper:
         taken = np.zeros((blocks, problem.n_models, 4))
         by_query, table, _, usage, _, load, _ = self._terms(np.zeros(problem.n_rows))
         kernels.take_up(by_query, table, usage, load, assignment, edges.astype(np.intp), taken)
-        return taken[:, :, 1].sum(axis=1), self._uses(taken, assignment, edges)
+        parts = [(a, b, assignment[a:b]) for a, b in pairwise(edges.tolist())]
+        return taken[:, :, 1].sum(axis=1), self._uses(taken, parts)
 
     def _map(self, one: Callable[[int, int], T], edges: Ints | None) -> list[T]:
         bounds = [(int(a), int(b)) for a, b in pairwise(self.edges if edges is None else edges)]
@@ -450,7 +451,7 @@ class Sweeper:
         vectors = [each.vector for each in prices]
         by_query, table, _, usage, _, load, _ = self._terms(vectors[0])
         base, charge, rate = self._stacked(vectors)
-        widths = self._stacked(radius, wide=True)
+        widths = self._stacked(list(radius), wide=True)
 
         def one(start: int, stop: int) -> list[Chunk]:
             extra = wide_extra = np.empty((0, 0, 0))
@@ -467,6 +468,9 @@ class Sweeper:
                 widths[0], relative, widths[1], widths[2], wide_extra,
                 low, second, chosen, taken,
             )  # fmt: skip
+            use: Floats = np.empty((several, 0))
+            if route:
+                use = self._uses(taken, [(start, stop, each) for each in chosen])
             return [
                 Chunk(
                     start,
@@ -476,7 +480,7 @@ class Sweeper:
                     chosen=chosen[v],
                     value=float(low[v].sum()),
                     cost=float(taken[v, :, 1].sum()),
-                    use=self._use(start, stop, taken[v], chosen[v]) if route else _NO_VECTOR,
+                    use=use[v],
                 )
                 for v in range(several)
             ]
@@ -487,7 +491,7 @@ class Sweeper:
         self, vectors: Sequence[Floats], *, wide: bool = False
     ) -> tuple[Floats, Floats, Floats]:
         """What `_terms` gives of ``base``, ``charge`` and ``rate``, for several vectors."""
-        terms = [self._terms(vector, wide=wide) for vector in vectors]
+        terms: list[Any] = [self._terms(vector, wide=wide) for vector in vectors]
         base, charge, rate = (np.stack([term[k] for term in terms]) for k in (2, 4, 6))
         return base, charge, rate
 
@@ -607,10 +611,10 @@ class Sweeper:
 
     def _use(self, start: int, stop: int, taken: Floats, chosen: Ints) -> Floats:
         """Use of every row from the sums per model ``(m, 4)`` that a kernel left, ``(K,)``."""
-        use: Floats = self._uses(taken[None], chosen, np.array([start, stop]))[0]
+        use: Floats = self._uses(taken[None], [(start, stop, chosen)])[0]
         return use
 
-    def _uses(self, taken: Floats, chosen: Ints, edges: Ints) -> Floats:
+    def _uses(self, taken: Floats, blocks: Sequence[tuple[int, int, Ints]]) -> Floats:
         """The same for blocks of queries, from ``(B, m, 4)`` to ``(B, K)``."""
         from dualroute import kernels
 
@@ -623,9 +627,8 @@ class Sweeper:
                 use[:, held.part] = held.per_pool(held.rows.signed(taken[:, :, column]))
         for family in self._other:
             used = np.zeros((len(taken), family.rows.n_pools))
-            for k, (start, stop) in enumerate(pairwise(edges.tolist())):
-                part = chosen[start - edges[0] : stop - edges[0]]
-                kernels.add_use(start, stop, *self._whole(family.rows), part, used[k])
+            for k, (start, stop, chosen) in enumerate(blocks):
+                kernels.add_use(start, stop, *self._whole(family.rows), chosen, used[k])
             use[:, family.part] = family.rows.signed(used)
         return use
 
