@@ -200,7 +200,6 @@ def sweep_below(
     low: Array,
     second: Array,
     chosen: Array,
-    taken: Array,
 ) -> None:
     """Bound each query's least cost from below where every cost is uncertain, at several prices.
 
@@ -217,8 +216,6 @@ def sweep_below(
     low, second, chosen
         Written, shape ``(V, stop - start)``: the least lower end of any allowed pair, the next
         one, and the model of the least; the last two only if not empty.
-    taken
-        Added to along with them, shape ``(V, m, 4)``: as in `sweep`.
     """
     m = base.shape[1]
     rows, lowest = np.empty((m, _STRIP)), np.empty(_STRIP)
@@ -270,7 +267,6 @@ def sweep_below(
                 _two_least(rows, b, lowest, rival, model)
                 for t in range(b):
                     second[v, at + t], chosen[v, at + t] = rival[t], model[t]
-                _take(taken[v], model, first, b, by_query, objective, usage, load)
             else:
                 for t in range(b):
                     lowest[t] = np.inf

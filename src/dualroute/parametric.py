@@ -15,10 +15,17 @@ from typing import TypeAlias
 import numpy as np
 
 from dualroute import registry
-from dualroute.arrays import Floats, Ints, as_float, at, exact_total, exact_totals
+from dualroute.arrays import Floats, Ints, as_float
 from dualroute.certificate import PROVED_OPTIMAL, certify
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.rigour import Look, cheapest_total, fractions, looks_at, rounded_down
+from dualroute.rigour import (
+    Look,
+    cheapest_total,
+    exact_sums_of,
+    fractions,
+    looks_at,
+    rounded_down,
+)
 from dualroute.routing import explained
 from dualroute.solver import Solution, SolveOptions, Solver, for_many
 
@@ -66,14 +73,21 @@ class Routed:
     @classmethod
     def of(cls, problem: RoutingProblem, assignment: Ints) -> "Routed | None":
         """A routing measured; None if it uses a pair that is not allowed."""
-        taken = at(problem.objective, assignment)
-        if not np.isfinite(taken).all():
+        sums = exact_sums_of(problem, slice(None), assignment)
+        if sums is None:
             return None
-        use: list[Fraction] = []
-        for rows in problem.rows:
-            used = rows.signed(at(rows.usage, assignment))
-            use += exact_totals(used, at(rows.pool, assignment), rows.n_pools)
-        return cls(_compact(assignment, problem.n_models), exact_total(taken), tuple(use))
+        return cls(_compact(assignment, problem.n_models), sums[0], sums[1:])
+
+    @classmethod
+    def near(cls, problem: RoutingProblem, look: Look, assignment: Ints) -> "Routed | None":
+        """The same for a routing that differs little from what a look saw."""
+        moved = np.flatnonzero(assignment != look.chosen)
+        here = exact_sums_of(problem, moved, look.chosen[moved])
+        there = exact_sums_of(problem, moved, assignment[moved])
+        if here is None or there is None:
+            return None
+        sums = tuple(a + (b - c) for a, b, c in zip(look.sums, there, here, strict=True))
+        return cls(_compact(assignment, problem.n_models), sums[0], sums[1:])
 
     def keeps(self, limits: Exact, tolerance: float) -> bool:
         """Whether it keeps these limits, within a relative tolerance."""
@@ -148,7 +162,7 @@ class Known:
         limits = exact(limit)
         routed = None
         if claim.assignment is not None:
-            routed = self.add_routing(claim.assignment, limits)
+            routed = self.add_routing(Routed.of(problem, claim.assignment), limits)
         if claim.prices is not None and claim.prices.vector.size:
             self.add_plane(claim.prices)
         elif not self.planes:
@@ -178,9 +192,8 @@ class Known:
         self.planes += [Plane(look.prices, look.total) for look in looks if look.total is not None]
         return looks
 
-    def add_routing(self, assignment: Ints, limits: Exact) -> Routed | None:
+    def add_routing(self, routed: Routed | None, limits: Exact) -> Routed | None:
         """Keep a routing if it keeps limits ``(K,)``."""
-        routed = Routed.of(self.problem, assignment)
         if routed is None or not routed.keeps(limits, self.problem.tolerance):
             return None
         self.routings.append(routed)

@@ -62,6 +62,27 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LowChunk:
+    """Queries ``start .. stop`` at given prices, where costs are uncertain.
+
+    Attributes
+    ----------
+    start, stop
+        Which queries.
+    low, second
+        The least lower end of any model's cost, and the next, shape ``(stop - start,)``.
+    chosen
+        The model of the least.
+    """
+
+    start: int
+    stop: int
+    low: Floats
+    second: Floats
+    chosen: Ints
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BoxChunk:
     """Queries ``start .. stop`` where prices may be anywhere in a box.
 
@@ -204,7 +225,7 @@ class Sweeper:
         prices: Sequence[Prices],
         radius: Floats,
         relative: Floats,
-        visit: Callable[[list[Chunk]], T],
+        visit: Callable[[list[LowChunk]], T],
         *,
         route: bool = True,
     ) -> list[T]:
@@ -220,9 +241,9 @@ class Sweeper:
         relative
             ... and by this part of the size of its objective, shape ``(V,)``.
         visit
-            Called with one `Chunk` for each of the prices, whose costs are lower ends.
+            Called with one `LowChunk` for each of the prices.
         route
-            Whether chunks need tell more than ``best``.
+            Whether chunks need tell more than `LowChunk.low`.
         """
         if self.compiled:
             one = self._compiled_below(prices, radius, relative, route)
@@ -343,8 +364,7 @@ class Sweeper:
         taken = np.zeros((blocks, problem.n_models, 4))
         by_query, table, _, usage, _, load, _ = self._terms(np.zeros(problem.n_rows))
         kernels.take_up(by_query, table, usage, load, assignment, edges.astype(np.intp), taken)
-        parts = [(a, b, assignment[a:b]) for a, b in pairwise(edges.tolist())]
-        return taken[:, :, 1].sum(axis=1), self._uses(taken, parts)
+        return taken[:, :, 1].sum(axis=1), self._uses(taken, assignment, edges)
 
     def _map(self, one: Callable[[int, int], T], edges: Ints | None) -> list[T]:
         bounds = [(int(a), int(b)) for a, b in pairwise(self.edges if edges is None else edges)]
@@ -356,36 +376,31 @@ class Sweeper:
     # In numpy: the definition ---------------------------------------------------------------
 
     def _plain_chunk(self, prices: Prices) -> Callable[[int, int], Chunk]:
+        problem = self.problem
+
         def one(start: int, stop: int) -> Chunk:
-            part = slice(start, stop)
-            return self._cheapest(part, price_pairs(self.problem, prices, part))
+            best, second, chosen = _two_least(price_pairs(problem, prices, slice(start, stop)))
+            cost = problem.objective[start + np.arange(stop - start), chosen]
+            return Chunk(
+                start,
+                stop,
+                best=best,
+                second=second,
+                chosen=chosen,
+                value=float(best.sum()),
+                cost=float(cost.sum(dtype=np.float64)),
+                use=used_by(problem, chosen, slice(start, stop)),
+            )
 
         return one
 
-    def _cheapest(self, part: slice, priced: Floats) -> Chunk:
-        """What costs ``(b, m)`` of some queries say, which are overwritten."""
-        problem, lines = self.problem, np.arange(len(priced))
-        chosen = priced.argmin(axis=1)
-        best = priced[lines, chosen]
-        priced[lines, chosen] = np.inf
-        return Chunk(
-            part.start,
-            part.stop,
-            best=best,
-            second=priced.min(axis=1),
-            chosen=chosen,
-            value=float(best.sum()),
-            cost=float(problem.objective[part.start + lines, chosen].sum(dtype=np.float64)),
-            use=used_by(problem, chosen, part),
-        )
-
     def _plain_below(
         self, prices: Sequence[Prices], radius: Floats, relative: Floats
-    ) -> Callable[[int, int], list[Chunk]]:
+    ) -> Callable[[int, int], list[LowChunk]]:
         problem = self.problem
         cases = list(zip(prices, map(problem.split, radius), relative.tolist(), strict=True))
 
-        def one(start: int, stop: int) -> list[Chunk]:
+        def one(start: int, stop: int) -> list[LowChunk]:
             part = slice(start, stop)
             objective = problem.objective[part].astype(np.float64)
             found = []
@@ -395,7 +410,7 @@ class Sweeper:
                 for rows, wide in zip(problem.rows, radii, strict=True):
                     width += np.abs(rows.charge(wide, part))
                 width[~np.isfinite(priced)] = 0.0
-                found.append(self._cheapest(part, priced - width))
+                found.append(LowChunk(start, stop, *_two_least(priced - width)))
             return found
 
         return one
@@ -444,16 +459,16 @@ class Sweeper:
 
     def _compiled_below(
         self, prices: Sequence[Prices], radius: Floats, relative: Floats, route: bool
-    ) -> Callable[[int, int], list[Chunk]]:
+    ) -> Callable[[int, int], list[LowChunk]]:
         from dualroute import kernels
 
-        m, several = self.problem.n_models, len(prices)
+        several = len(prices)
         vectors = [each.vector for each in prices]
         by_query, table, _, usage, _, load, _ = self._terms(vectors[0])
         base, charge, rate = self._stacked(vectors)
         widths = self._stacked(list(radius), wide=True)
 
-        def one(start: int, stop: int) -> list[Chunk]:
+        def one(start: int, stop: int) -> list[LowChunk]:
             extra = wide_extra = np.empty((0, 0, 0))
             if self._other:
                 both = zip(vectors, radius, strict=True)
@@ -462,28 +477,11 @@ class Sweeper:
             low = np.empty((several, stop - start))
             seen = low.shape if route else (several, 0)
             second, chosen = np.empty(seen), np.empty(seen, np.int32)
-            taken = np.zeros((several, m, 4))
             kernels.sweep_below(
                 start, stop, by_query, table, base, usage, charge, load, rate, extra,
-                widths[0], relative, widths[1], widths[2], wide_extra,
-                low, second, chosen, taken,
+                widths[0], relative, widths[1], widths[2], wide_extra, low, second, chosen,
             )  # fmt: skip
-            use: Floats = np.empty((several, 0))
-            if route:
-                use = self._uses(taken, [(start, stop, each) for each in chosen])
-            return [
-                Chunk(
-                    start,
-                    stop,
-                    best=low[v],
-                    second=second[v],
-                    chosen=chosen[v],
-                    value=float(low[v].sum()),
-                    cost=float(taken[v, :, 1].sum()),
-                    use=use[v],
-                )
-                for v in range(several)
-            ]
+            return [LowChunk(start, stop, *each) for each in zip(low, second, chosen, strict=True)]
 
         return one
 
@@ -611,10 +609,10 @@ class Sweeper:
 
     def _use(self, start: int, stop: int, taken: Floats, chosen: Ints) -> Floats:
         """Use of every row from the sums per model ``(m, 4)`` that a kernel left, ``(K,)``."""
-        use: Floats = self._uses(taken[None], [(start, stop, chosen)])[0]
+        use: Floats = self._uses(taken[None], chosen, np.array([start, stop]))[0]
         return use
 
-    def _uses(self, taken: Floats, blocks: Sequence[tuple[int, int, Ints]]) -> Floats:
+    def _uses(self, taken: Floats, chosen: Ints, edges: Ints) -> Floats:
         """The same for blocks of queries, from ``(B, m, 4)`` to ``(B, K)``."""
         from dualroute import kernels
 
@@ -627,8 +625,9 @@ class Sweeper:
                 use[:, held.part] = held.per_pool(held.rows.signed(taken[:, :, column]))
         for family in self._other:
             used = np.zeros((len(taken), family.rows.n_pools))
-            for k, (start, stop, chosen) in enumerate(blocks):
-                kernels.add_use(start, stop, *self._whole(family.rows), chosen, used[k])
+            for k, (start, stop) in enumerate(pairwise(edges.tolist())):
+                part = chosen[start - edges[0] : stop - edges[0]]
+                kernels.add_use(start, stop, *self._whole(family.rows), part, used[k])
             use[:, family.part] = family.rows.signed(used)
         return use
 
@@ -670,6 +669,14 @@ def in_play(
     playing = np.isfinite(priced) & (gap <= margin)
     playing[lines, chosen] = True
     return chosen, playing
+
+
+def _two_least(priced: Floats) -> tuple[Floats, Floats, Ints]:
+    """The least and the next of each line, and where the least is; lines are overwritten."""
+    lines, chosen = np.arange(len(priced)), priced.argmin(axis=1)
+    best = priced[lines, chosen]
+    priced[lines, chosen] = np.inf
+    return best, priced.min(axis=1), chosen
 
 
 def _differences(family: _Family, use: Floats, radius: Floats) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dualroute.arrays import Floats
 from dualroute.line import Line
-from dualroute.parametric import Known, Plane, exact
+from dualroute.parametric import Known, Plane, Routed, exact, totals
 from dualroute.problem import Prices
 from dualroute.rigour import Look, rounded_down
 from dualroute.solver import Clock
@@ -70,7 +70,7 @@ class Trace:
                     priced.append(found)
                 looks = self.known.look([each.prices for each in priced])
                 for value, each, look in zip(left, priced, looks, strict=True):
-                    beyond = look.use - each.use
+                    beyond = np.array(totals(look.sums[1:])) - each.use
                     self.marks[value] = np.concatenate([each.prices.vector, beyond])
                     self._mend(value, look)
                 left = [value for value in left if not self.closed(value)]
@@ -104,7 +104,7 @@ class Trace:
         routing, passes = mended(problem, look, bound, options, self.clock)
         known.passes += passes
         if routing is not None:
-            known.add_routing(routing, limits)
+            known.add_routing(Routed.near(known.problem, look, routing), limits)
 
 
 def _batches(values: Sequence[float]) -> Iterator[list[float]]:

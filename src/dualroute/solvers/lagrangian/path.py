@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints
+from dualroute.arrays import Floats, Ints, as_float
 from dualroute.engines.local import NEGLIGIBLE, LocalEngine, Part
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.rigour import Look
@@ -101,14 +101,16 @@ def mended(
     """
     n = problem.n_queries
     size = min(n, _NEAR)
-    if _moved(problem, look) > _MOVED * size:
+    cost, *used = map(as_float, look.sums)
+    use = np.array(used)
+    if _moved(problem, look.prices, use) > _MOVED * size:
         return None, 0.0
     near = np.arange(n) if size == n else np.sort(np.argpartition(look.lead, size)[:size])
     whole = LocalEngine(problem, options.threads)
     own_cost, own_use = whole.over(problem.take(near)).sweeper.use_of(look.chosen[near])
-    left = problem.take(near, problem.limit - (look.use - own_use))
+    left = problem.take(near, problem.limit - (use - own_use))
     engine = whole.over(left)
-    part = Part(left, near, look.chosen.astype(np.intp), look.cost - own_cost)
+    part = Part(left, near, look.chosen.astype(np.intp), cost - own_cost)
     here = engine.scaled(look.prices)
     place = Focus(engine, part, here, Box.up_to(np.inf, here.size), 0.0, 0.0)
     heat = float(np.quantile(look.lead[near], _SMOOTHED)) / NEGLIGIBLE
@@ -121,10 +123,10 @@ def mended(
     return held.whole, end.passes * size / n
 
 
-def _moved(problem: RoutingProblem, look: Look) -> float:
+def _moved(problem: RoutingProblem, prices: Prices, use: Floats) -> float:
     """About how many queries have to move for the limits to be kept, and used up where priced."""
-    slack = problem.limit - look.use
-    off = np.where(look.prices.vector > 0, np.abs(slack), np.maximum(-slack, 0.0))
+    slack = problem.limit - use
+    off = np.where(prices.vector > 0, np.abs(slack), np.maximum(-slack, 0.0))
     each = [np.abs(rows.usage[:: _step(rows.usage)]).mean() for rows in problem.rows]
     parts = zip(problem.split(off), each, strict=True)
     return sum(float(part.sum()) / max(float(mean), 1e-300) for part, mean in parts)
