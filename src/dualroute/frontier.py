@@ -376,7 +376,7 @@ class _Search:
         """Trace a long table; solve or mix what that leaves open, as all of a short one."""
         long = self.known.problem.n_queries >= _LONG
         if long and self._traceable:
-            for _ in Trace(self.known, self.line, self._closed, self.clock).run(values):
+            for _ in Trace(self.known, self.line, self._closed, self.clock).run(values[::-1]):
                 self._told(values)
         if self._open(values):
             for end in values[-1], values[0]:  # what is between needs both

@@ -7,6 +7,7 @@ bound, and a routing that nearly keeps the limits; the queries that are nearest 
 mend it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,13 @@ from dualroute.solver import Clock, SolveOptions
 from dualroute.solvers.lagrangian.ascent import COLDEST, HOTTEST, Box, ascend
 from dualroute.solvers.lagrangian.focus import Focus
 from dualroute.solvers.lagrangian.held import Held
-from dualroute.solvers.lagrangian.samples import TIED
+from dualroute.solvers.lagrangian.samples import TIED, climbed
+from dualroute.sweep import total
 
 _SIZE = 20_000  # queries of the sample
 _PER_ROW = 50
-_LARGEST_PRICE = 1e2  # scaled
 _WARM = 1e-3  # the temperature from which prices are bettered that are roughly right
-_NEAR = 20_000  # queries that a routing is mended with
+_NEAR, _SHARE = 8_000, 0.02  # queries that a routing is mended with, at least
 _MOVED = 0.3  # part of them, more than which is not mended
 _SMOOTHED = 0.2  # part of them that feels the smoothing at first
 
@@ -70,15 +71,12 @@ class Sample:
         engine = self.engine.over(problem)
         at = np.zeros(limit.size) if start is None else engine.scaled(start)
         hottest = HOTTEST if start is None else _WARM
-        size = problem.n_queries
-        box = Box.up_to(_LARGEST_PRICE, at.size)
-        end = ascend(
-            engine, at, hottest=hottest, coldest=1 / size, clock=clock, box=box, stall=False
-        )
-        if end.near_ties > TIED * size:
+        scaled, passes, tied = climbed(engine, at, hottest, clock)
+        if tied > TIED:
             return None
-        use = (problem.limit + end.gradient / engine.row_scale) / self.share
-        return Priced(engine.prices(end.scaled), use, end.passes * self.share)
+        prices = engine.prices(scaled)
+        use = total(engine.sweeper.sweep(prices, lambda chunk: chunk.use))
+        return Priced(prices, use / self.share, (passes + 1) * self.share)
 
 
 def mended(
@@ -100,7 +98,7 @@ def mended(
         of one over the whole table.
     """
     n = problem.n_queries
-    size = min(n, _NEAR)
+    size = min(n, max(_NEAR, math.ceil(_SHARE * n)))
     cost, *used = map(as_float, look.sums)
     use = np.array(used)
     if _moved(problem, look.prices, use) > _MOVED * size:
@@ -127,10 +125,6 @@ def _moved(problem: RoutingProblem, prices: Prices, use: Floats) -> float:
     """About how many queries have to move for the limits to be kept, and used up where priced."""
     slack = problem.limit - use
     off = np.where(prices.vector > 0, np.abs(slack), np.maximum(-slack, 0.0))
-    each = [np.abs(rows.usage[:: _step(rows.usage)]).mean() for rows in problem.rows]
+    each = [np.abs(rows.usage[:: max(1, len(rows.usage) // _NEAR)]).mean() for rows in problem.rows]
     parts = zip(problem.split(off), each, strict=True)
     return sum(float(part.sum()) / max(float(mean), 1e-300) for part, mean in parts)
-
-
-def _step(grid: Floats) -> int:
-    return max(1, len(grid) // _NEAR)
