@@ -4,11 +4,14 @@ import json
 import sys
 
 from dualroute.bench.child import answer
+from dualroute.bench.frontiers import FrontierCase, measure_frontier
 from dualroute.bench.prediction import PredictionCase, measure_prediction
 from dualroute.bench.scale import Case, ScaleOptions, measure
 
 given = json.load(sys.stdin)
 if sys.argv[1] == "predict":
     answer(measure_prediction(PredictionCase(**given)))
+if sys.argv[1] == "frontier":
+    answer(measure_frontier(FrontierCase(**given)))
 shared = given.pop("options")
 answer(measure(Case(**given, options=ScaleOptions(**{**shared, "gaps": tuple(shared["gaps"])}))))

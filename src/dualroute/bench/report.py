@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from dualroute.bench.frontiers import FrontierRow
 from dualroute.bench.prediction import PredictionRow
 from dualroute.bench.scale import Growth, ScaleRow, growth
 from dualroute.bench.suites import SuiteRow, summary
@@ -92,6 +93,39 @@ def prediction_report(rows: Sequence[PredictionRow]) -> "Group":
 
 _PREDICTION_HEADINGS = ("history", "asked", "fit, s", "predicted/s", "embedded/s", "vectors",
                         "fit memory", "memory")  # fmt: skip
+
+
+def frontier_bench_report(rows: Sequence[FrontierRow]) -> "Group":
+    """Frontiers for people: a line for each case."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from dualroute.report import ruled_table
+
+    table = ruled_table("Simulated tables: continuous", ("sweep",), _FRONTIER_HEADINGS)
+    for row in rows:
+        if row.error:
+            continue
+        table.add_row(
+            row.sweep,
+            f"{row.n_queries} x {row.n_models}",
+            f"{row.solved + row.filled}",
+            f"{row.solved}",
+            f"{row.cold_seconds:.2f}",
+            f"{row.seconds:.2f}",
+            f"{row.ratio:.1f}",
+            f"{row.cold_passes:.0f}",
+            f"{row.passes:.0f}",
+            f"{row.passes_ratio:.1f}",
+            f"{row.largest_gap:.1e}",
+        )
+    note = "ratios: the whole frontier to one cold solve of its middle point, both certified"
+    failed = [Text(f"{row.sweep}, {row.n_queries}: {row.error}") for row in rows if row.error]
+    return Group(table, Text(note), *failed)
+
+
+_FRONTIER_HEADINGS = ("table", "points", "solved", "cold, s", "frontier, s", "ratio",
+                      "cold passes", "passes", "ratio", "largest gap")  # fmt: skip
 
 
 def scale_report(rows: Sequence[ScaleRow]) -> "Group":

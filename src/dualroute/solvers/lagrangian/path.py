@@ -114,11 +114,14 @@ def mended(
     heat = float(np.quantile(look.lead[near], _SMOOTHED)) / NEGLIGIBLE
     hottest = max(heat * engine.value_scale * size, COLDEST)
     end = ascend(engine, here, hottest=hottest, coldest=COLDEST, clock=clock, stall=False)
-    place = place.at(end.scaled)
+    place, spent = place.at(end.scaled), end.passes * size / n
+    # Where better prices would prove too much more, no routing is near enough to this bound.
+    if not options.closed(end.value / engine.value_scale + place.settled_cost, bound):
+        return None, spent
     held = Held(problem, problem, np.zeros(here.size), options, clock)
     held.bound, held.prices = bound, place.prices
     held.round(place, held.cheapest(place))
-    return held.whole, end.passes * size / n
+    return held.whole, spent
 
 
 def _moved(problem: RoutingProblem, prices: Prices, use: Floats) -> float:
