@@ -1,10 +1,10 @@
 r"""The certified frontier: one limit swept over its range, the others held fixed.
 
 Some points are solved, each from prices between those of its neighbours. The others are *filled*:
-planes of the solved points bound them from below (`dualroute.parametric`), and a mixture of the
-two neighbouring routings, each answering its share of the queries, keeps limits in between. Mixture
-and planes differ by the curvature of the frontier between the neighbours alone, so where that is
-below the gap asked for, nothing is left to solve.
+planes bound them from below (`dualroute.parametric`), and a routing that keeps the limit comes from
+`dualroute.trace` where the table is long, or is a mixture of two solved neighbours
+(`dualroute.mixture`). Mixture and planes differ by the curvature of the frontier between the
+neighbours alone, so where that is below the gap asked for, nothing is left to solve.
 """
 
 import math
@@ -376,6 +376,7 @@ class _Search:
         """Trace a long table; solve or mix what that leaves open, as all of a short one."""
         long = self.known.problem.n_queries >= _LONG
         if long and self._traceable:
+            self.solver_name = "lagrangian"
             for _ in Trace(self.known, self.line, self._closed, self.clock).run(values[::-1]):
                 self._told(values)
         if self._open(values):

@@ -99,7 +99,7 @@ class Trace:
         known, limit = self.known, self.line.limit(value)
         limits = exact(limit)
         bound = rounded_down(Plane(look.prices, look.total).at(limits))
-        options = replace(known.options, time_limit=max(self.clock.left, 1e-3))
+        options = replace(known.options, progress=None)
         problem = known.problem.with_limit(limit)
         routing, passes = mended(problem, look, bound, options, self.clock)
         known.passes += passes
