@@ -7,10 +7,10 @@ every other. A routing is feasible wherever its use fits. Both are kept as exact
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -276,6 +276,11 @@ def use_of(problem: RoutingProblem, row: int) -> RoutingProblem:
 def finite(number: float | None) -> float | None:
     """For JSON, which has no infinities."""
     return number if number is not None and math.isfinite(number) else None
+
+
+def plain_floats(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Named values with `finite` applied to every float."""
+    return {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
 
 
 def totals(numbers: Sequence[Fraction]) -> list[float]:
