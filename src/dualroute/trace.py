@@ -75,7 +75,7 @@ class Trace:
                     self._mend(value, look)
                 left = [value for value in left if not self.closed(value)]
             yield
-            if 2 * len(left) > len(tried):
+            if len(left) > max(1, len(tried) // 2):
                 return
 
     def _priced(self, value: float, start: Prices | None) -> Priced | None:
