@@ -8,6 +8,7 @@ import pytest
 
 from dualroute.bench import (
     Case,
+    FrontierCase,
     PredictionCase,
     Run,
     ScaleOptions,
@@ -18,18 +19,22 @@ from dualroute.bench import (
     bench_online,
     bench_predict,
     bench_scale,
+    frontier_bench_report,
     growth,
     machine,
     measure,
+    measure_frontier,
     measure_prediction,
     online_report,
     plain,
+    plan_report,
     prediction_report,
     scale_report,
     suite_report,
     suites,
     summary,
 )
+from dualroute.bench.frontiers import SWEEPS
 from dualroute.cli import _Progress, main
 from dualroute.errors import OptionError, TableError
 from dualroute.policy import UPDATES
@@ -314,7 +319,10 @@ def test_bench_scale_on_the_command_line(run, tmp_path):
 
 
 def test_reports_of_nothing_are_no_error():
-    print_report(suite_report([]), scale_report([]), prediction_report([]), online_report([]))
+    print_report(
+        suite_report([]), scale_report([]), prediction_report([]), online_report([]),
+        frontier_bench_report([]), plan_report([]),
+    )  # fmt: skip
 
 
 def test_a_predictor_is_measured():
@@ -386,6 +394,29 @@ def test_bench_predict_on_the_command_line(run, tmp_path):
         status, _, err = run(*words, wrong, {"--models": "0", "--queries": "1,2"}[wrong])
         assert (status, err.count("\n")) == (2, 1)
         assert said in err
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_a_frontier_is_measured_beside_a_cold_solve(sweep):
+    row = measure_frontier(FrontierCase(sweep, 200, 3, points=4, gap=1e-2))
+    assert (row.sweep, row.n_queries, row.solved + row.filled) == (sweep, 200, 4)
+    assert row.largest_gap <= 1e-2
+    assert min(row.ratio, row.seconds, row.cold_seconds) > 0
+    assert row.passes_ratio == row.passes / row.cold_passes
+
+
+def test_bench_frontier_on_the_command_line(run, tmp_path):
+    file = tmp_path / "frontier.json"
+    words = ("bench", "frontier", "--sweeps", "budget", "--queries", "1e2", "--points", "3")
+    status, out, err = run(*words, "--models", "3", "--gap", "1e-2", "--json", str(file))
+    assert status == 0
+    assert "100 x 3" in out
+    assert "budget: 3 points, 100 queries x 3 models" in err
+    (row,) = json.loads(file.read_text())["rows"]
+    assert (row["sweep"], row["error"]) == ("budget", "")
+    status, _, err = run("bench", "frontier", "--sweeps", "speed")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "no sweep 'speed'" in err
 
 
 @pytest.mark.parametrize(("maximize", "words"), [(False, "objective -2 "), (True, "objective 2 ")])

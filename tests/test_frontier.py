@@ -26,6 +26,7 @@ from dualroute import (
 from dualroute.cli import main
 from dualroute.frontier import frontier, parse_sweep
 from dualroute.frontierreport import frontier_report, plot_frontier
+from dualroute.instances import continuous
 from dualroute.report import print_report
 
 OUTCOMES = Outcomes.from_arrays(
@@ -150,6 +151,44 @@ def test_a_long_sweep_agrees_with_single_solves():
         assert point.objective >= alone.certified_bound * (1 - 1e-12)
         assert alone.objective >= point.certified_bound * (1 - 1e-12)
         assert point.mean_quality >= point.value - 1e-9
+
+
+@pytest.mark.parametrize("sweep", ["quality_floor", "budget", "capacity:m1"])
+def test_a_long_table_is_traced_with_hardly_a_solve(sweep):
+    problem = continuous(9_000, 4).problem
+    outcomes = Outcomes.from_arrays(problem.objective, -problem.rows[0].usage)
+    room = dict(zip(outcomes.models, problem.rows[1].limit.tolist(), strict=True))
+    goal = {"maximize": "quality"} if sweep == "budget" else {"minimize": "cost"}
+    limits = [Capacity(room)]
+    if sweep == "capacity:m1":
+        del room["m1"]
+        mean = -float(problem.rows[0].limit[0]) / outcomes.n_queries
+        limits = [Capacity(room), QualityFloor(mean=mean)]
+    options = SolveOptions(mip_rel_gap=1e-3)
+    swept = frontier(outcomes, sweep=sweep, points=9, limits=limits, options=options, **goal)
+    assert swept.largest_gap <= 1e-3
+    assert sum(point.solved for point in swept.points) <= 3
+    made = {
+        "quality_floor": lambda v: QualityFloor(mean=v),
+        "budget": Budget,
+        "capacity:m1": lambda v: Capacity({"m1": v}),
+    }[sweep]
+    for point in swept.points[1::4]:
+        alone = solve(outcomes, limits=[*limits, made(point.value)], options=options, **goal)
+        sign = -1 if sweep == "budget" else 1
+        assert sign * point.objective >= sign * alone.certified_bound
+        assert sign * alone.objective >= sign * point.certified_bound
+
+
+def test_a_trace_that_does_not_come_off_is_left_to_solving():
+    # Two kinds of queries, all tied: no sample can tell them apart.
+    cost = np.tile([1.0, 2.0], (9_000, 1))
+    quality = np.where(np.arange(9_000)[:, None] % 2, [[0.2, 0.7]], [[0.2, 0.5]])
+    swept = frontier(
+        Outcomes.from_arrays(cost, quality), sweep="budget", maximize="quality", points=5
+    )
+    assert swept.largest_gap <= 1e-4
+    assert any(point.solved for point in swept.points)
 
 
 def test_time_cuts_the_sweep_and_not_what_is_known():

@@ -23,13 +23,13 @@ from dualroute import (
 )
 from dualroute.frontierreport import sensitivity_report, what_if_report
 from dualroute.report import print_report
-from dualroute.sensitivity import (
+from dualroute.sensitivity import sensitivity
+from dualroute.whatif import (
     AddModel,
     ChangeLimit,
     DropModel,
     ScalePrice,
     ScaleTraffic,
-    sensitivity,
     what_if,
 )
 

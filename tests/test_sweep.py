@@ -1,6 +1,8 @@
 """Compiled passes against plain ones: the same numbers, whatever the form of the limits."""
 
 from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -8,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualroute.engines.local import LocalEngine
-from dualroute.problem import Prices, RoutingProblem, Rows, lagrangian, regrets
+from dualroute.parametric import Routed
+from dualroute.problem import (
+    Prices,
+    RoutingProblem,
+    Rows,
+    allowed_pairs,
+    lagrangian,
+    price_pairs,
+    regrets,
+)
+from dualroute.rigour import cheapest_total, looks_at
 from dualroute.sweep import Sweeper, total
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -72,14 +84,37 @@ def test_the_compiled_pass_is_the_plain_pass(seed):
 @settings(max_examples=60, deadline=None)
 def test_the_compiled_lower_ends_are_the_plain_ones(seed, relative):
     problem, prices = mixed_problem(seed)
-    radius = np.random.default_rng(seed).exponential(0.02, problem.n_rows)
+    several = [prices, Prices.of(problem, 2 * prices.vector)]
+    radius = np.random.default_rng(seed).exponential(0.02, (2, problem.n_rows))
+    shares = np.array([relative, 0.0])
     fast, plain = (
-        np.concatenate(
-            Sweeper(problem, compiled=compiled).sweep_below(prices, radius, relative, np.copy)
-        )
+        Sweeper(problem, compiled=compiled).sweep_below(several, radius, shares, list)
         for compiled in (True, False)
     )
-    np.testing.assert_allclose(fast, plain, rtol=1e-13, atol=1e-13)
+    for quick, slow in zip(chain(*fast), chain(*plain), strict=True):
+        np.testing.assert_allclose(quick.low, slow.low, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(quick.second, slow.second, rtol=1e-13, atol=1e-13)
+        differ = quick.chosen != slow.chosen
+        assert (slow.second - slow.low)[differ].max(initial=0.0) < 1e-12
+
+
+@given(seed=SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_a_look_proves_what_single_passes_prove_and_adds_up_exactly(seed):
+    problem, prices = mixed_problem(seed)
+    several = [prices, Prices.of(problem, 0 * prices.vector), Prices.of(problem, prices.vector / 3)]
+    lines = range(problem.n_queries)
+    for each, look in zip(several, looks_at(problem, several), strict=True):
+        assert look.total == cheapest_total(problem, each)
+        paid = [Fraction(float(problem.objective[i, look.chosen[i]])) for i in lines]
+        assert look.sums[0] == sum(paid)
+        np.testing.assert_array_equal([float(u) for u in look.sums[1:]], problem.use(look.chosen))
+        priced = price_pairs(problem, each)
+        np.testing.assert_allclose(priced[lines, look.chosen], priced.min(axis=1), atol=1e-12)
+        moved = look.chosen.astype(np.intp)
+        moved[::7] = allowed_pairs(problem)[::7].argmax(axis=1)  # the first that is allowed
+        near, afresh = Routed.near(problem, look, moved), Routed.of(problem, moved)
+        assert (near.value, near.use) == (afresh.value, afresh.use)
 
 
 @given(seed=SEEDS, margin=st.sampled_from([0.0, 0.05]))

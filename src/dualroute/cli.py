@@ -1130,6 +1130,42 @@ def predict(
     raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 
 
+@bench.command(name="frontier")
+def bench_frontier_(
+    sweeps: Annotated[
+        str, typer.Option(metavar="NAME,..", help="quality_floor, budget, capacity.")
+    ] = "quality_floor,budget,capacity",
+    queries: Annotated[
+        str, typer.Option(metavar="N,N,..", help="Sizes: numbers of queries.")
+    ] = "1e4,1e5,1e6",
+    models: Annotated[int, typer.Option(help="Models.")] = 16,
+    points: Annotated[int, typer.Option(help="Points of each frontier.")] = 50,
+    gap: Gap = 1e-4,
+    seed: Seed = 0,
+    threads: Threads = 1,
+    json: Json = None,
+) -> None:
+    """Certified frontiers of simulated tables, beside one cold solve in the same process."""
+    from dualroute.bench import bench_frontier, frontier_bench_report, machine, plain
+    from dualroute.report import print_report
+
+    _usable(None, json, None, 0.0)
+    rows = bench_frontier(
+        [name.strip() for name in sweeps.split(",")],
+        _whole_list("--queries", queries),
+        models,
+        points=points,
+        gap=gap,
+        threads=threads,
+        seed=seed,
+        tell=_note,
+    )
+    values = {"machine": machine(), "rows": rows}
+    _emit(json, plain(values), lambda: print_report(frontier_bench_report(rows)))
+    answered = bool(rows) and not any(row.error for row in rows)
+    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+
+
 @bench.command(name="plan")
 def bench_plan_(
     queries: Annotated[

@@ -1,33 +1,25 @@
 r"""The certified frontier: one limit swept over its range, the others held fixed.
 
 Some points are solved, each from prices between those of its neighbours. The others are *filled*:
-planes of the solved points bound them from below (`dualroute.parametric`), and a mixture of the
-two neighbouring routings, each answering its share of the queries, keeps limits in between. Mixture
-and planes differ by the curvature of the frontier between the neighbours alone, so where that is
-below the gap asked for, nothing is left to solve.
+planes bound them from below (`dualroute.parametric`), and a routing that keeps the limit comes from
+`dualroute.trace` where the table is long, or is a mixture of two solved neighbours
+(`dualroute.mixture`). Mixture and planes differ by the curvature of the frontier between the
+neighbours alone, so where that is below the gap asked for, nothing is left to solve.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints, as_float, at, entries
-from dualroute.curve import Hull, multipliers
+from dualroute.arrays import Bools, Floats, Ints, as_float, at
 from dualroute.errors import OptionError, ProblemError, TableError
-from dualroute.formulation import (
-    Budget,
-    Capacity,
-    Limit,
-    MetricCap,
-    Objective,
-    QualityFloor,
-    Restriction,
-    formulate,
-)
+from dualroute.formulation import Limit, Objective, Restriction, formulate
+from dualroute.line import AMOUNTS, Line, amount_of, parse_sweep, with_amount
+from dualroute.mixture import Mixture
 from dualroute.outcomes import Outcomes
 from dualroute.parametric import (
     Exact,
@@ -42,18 +34,18 @@ from dualroute.parametric import (
     use_of,
 )
 from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
-from dualroute.rigour import cheapest_total, rounded_down
-from dualroute.rounding import repair
+from dualroute.rigour import cheapest_total
 from dualroute.solver import Clock, SolveOptions, Solver
-from dualroute.sweep import Sweeper
+from dualroute.spots import Spot, comparisons
+from dualroute.trace import Trace
+
+__all__ = ["Frontier", "FrontierPoint", "Spot", "frontier", "parse_sweep"]
 
 GAP = 1e-4
 _CLOSER = 0.2  # of the gap asked for: what solved points are solved to, so that others are filled
 _HALF = 0.9  # of the gap asked for: an estimate that promises no more is tried
-_MENDED = 4_000  # queries that a mixture is mended with
 _SMALL = 20_000  # queries up to which a routing helps a solver to start
-_OF = {"total": "", "mean": "mean ", "limit": "", "share": "share of "}  # by name of the amount
-_STEPS = 40
+_LONG = 8_001  # queries from which on a line is traced, and prices from afar mislead
 _COARSE = 12  # points of a long table that are solved before prices are interpolated
 _NODES = 4
 _RAYS = 60
@@ -95,15 +87,6 @@ class FrontierPoint:
     price: float
     status: str
     solved: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A routing to compare with: its name, mean cost and mean quality."""
-
-    name: str
-    mean_cost: float
-    mean_quality: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +216,7 @@ def frontier(
     options = options or SolveOptions(mip_rel_gap=GAP)
     clock = Clock(options.time_limit)
     swept = parse_sweep(sweep) if isinstance(sweep, str) else sweep
-    unit_limit = _with_amount(swept, 1.0)
+    unit_limit = with_amount(swept, 1.0)
     if isinstance(points, int):
         if points < 2:
             raise OptionError(f"points is {points}; a frontier has 2 or more")
@@ -242,7 +225,7 @@ def frontier(
         if not points:
             raise OptionError("points is empty; give values of the limit, or how many")
         for value in points:
-            _with_amount(swept, value)
+            with_amount(swept, value)
     problem = formulate(
         outcomes,
         minimize=minimize,
@@ -251,21 +234,21 @@ def frontier(
         allowed=allowed,
         tolerance=tolerance,
     )
-    line = _Line.of(problem)
+    line = Line.of(problem)
     closer = _CLOSER * options.mip_rel_gap
     known = Known(problem, chosen_solver(solver), options)
     search = _Search(outcomes, known, line, clock, options.mip_rel_gap, closer, tell)
     values = search.values(points) if isinstance(points, int) else line.ordered(points)
     found = search.run(values)
     seconds = clock.seconds
-    singles, blind, curve = _comparisons(outcomes, options.threads) if compare else ((), (), ())
+    singles, blind, curve = comparisons(outcomes, options.threads) if compare else ((), (), ())
     rows = problem.rows[-1]
     one = f" {rows.labels[0]}" if len(rows.labels) == 1 else ""
     return Frontier(
         points=found,
         limit=rows.name + one,
         relation=">=" if rows.at_least else "<=",
-        limit_unit=_OF[_amount_of(swept)] + rows.unit,
+        limit_unit=AMOUNTS[amount_of(swept)] + rows.unit,
         sense="maximize" if problem.maximize else "minimize",
         unit=problem.unit,
         mip_rel_gap=options.mip_rel_gap,
@@ -281,119 +264,13 @@ def frontier(
     )
 
 
-def parse_sweep(text: str) -> Limit:
-    """The limit that a name stands for, as in `frontier`.
-
-    Raises
-    ------
-    OptionError
-        If it stands for none.
-    """
-    kind, _, named = text.partition(":")
-    if kind == "capacity":
-        return Capacity({named: 1.0} if named else 1.0)
-    if kind == "cap" and named:
-        return MetricCap(named, mean=1.0)
-    whole: dict[str, Limit] = {
-        "budget": Budget(1.0),
-        "quality_floor": QualityFloor(mean=1.0),
-        "quality_total": QualityFloor(total=1.0),
-    }
-    if text not in whole:
-        raise OptionError(
-            f"cannot sweep {text!r}; name budget, quality_floor, quality_total, capacity, "
-            "capacity:MODEL or cap:COLUMN"
-        )
-    return whole[text]
-
-
-def _amount_of(limit: Limit) -> str:
-    """The field of a limit that holds its amount."""
-    for name in _OF:
-        if getattr(limit, name, None) is not None:
-            return name
-    raise OptionError(f"{limit!r} has no amount to sweep; give a Budget, a Capacity or another one")
-
-
-def _with_amount(limit: Any, value: float) -> Limit:
-    name = _amount_of(limit)
-    held = getattr(limit, name)
-    amount = dict.fromkeys(held, value) if isinstance(held, Mapping) else value
-    changed: Limit = replace(limit, **{name: amount})
-    return changed
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Line:
-    """The limits as a function of the swept value: fixed ones, and a direction.
-
-    Attributes
-    ----------
-    fixed
-        Limits of the other rows, 0 on the swept ones, shape ``(K,)``.
-    direction
-        What the limits change by for one unit of the value, shape ``(K,)``; 0 on the others.
-    rows
-        Which are swept.
-    sense
-        1 where a larger value is looser, -1 for a floor.
-    whole
-        Whether values count requests.
-    """
-
-    fixed: Floats
-    direction: Floats
-    rows: Bools
-    sense: float
-    whole: bool
-
-    @classmethod
-    def of(cls, problem: RoutingProblem) -> "_Line":
-        """The last family is swept, and was formulated at 1."""
-        family = problem.rows[-1]
-        rows = np.arange(problem.n_rows) >= problem.n_rows - family.n_pools
-        limit = problem.limit
-        sense = -1.0 if family.at_least else 1.0
-        whole = family.unit == "requests" and bool((np.abs(family.limit) == 1).all())
-        return cls(np.where(rows, 0.0, limit), np.where(rows, limit, 0.0), rows, sense, whole)
-
-    def limit(self, value: float) -> Floats:
-        """All limits, shape ``(K,)``; values are read as the decimals they are written as."""
-        written = Fraction(repr(float(value)))
-        moved = [float(Fraction(d) * written) for d in self.direction.tolist()]
-        return np.where(self.rows, moved, self.fixed)
-
-    def ordered(self, values: Sequence[float]) -> list[float]:
-        """Distinct values, the tightest first."""
-        return sorted(set(values), key=lambda value: self.sense * value)
-
-    def value_of(self, use: Exact) -> float:
-        """The tightest value at which swept rows hold a use ``(K,)``, up to rounding."""
-        held = [
-            as_float(u / Fraction(d))
-            for u, d in zip(use, self.direction.tolist(), strict=True)
-            if d != 0
-        ]
-        return max(held) if self.sense > 0 else min(held)
-
-    def price(self, prices: Prices) -> float:
-        """What one unit of the value is worth, from the prices of the rows."""
-        return float(prices.vector @ np.abs(self.direction))
-
-    def rounded(self, value: float, step: float, looser: bool) -> float:
-        """A value on a decimal grid."""
-        turn = math.ceil if (self.sense > 0) == looser else math.floor
-        step = max(1.0, step) if self.whole else step
-        return float(Fraction(turn(value / step)) * Fraction(repr(step)))
-
-
 @dataclass(slots=True, eq=False)
 class _Search:
     """Which points are solved, and what fills the others."""
 
     outcomes: Outcomes
     known: Known
-    line: _Line
+    line: Line
     clock: Clock
     gap: float
     closer: float
@@ -401,7 +278,6 @@ class _Search:
     solved: dict[float, Solved] = field(default_factory=dict)
     filled: dict[float, Routed] = field(default_factory=dict)
     closed: set[float] = field(default_factory=set)
-    coarse: set[float] = field(default_factory=set)
     extra_solves: int = 0
     extra_passes: float = 0.0
     solver_name: str = ""
@@ -497,23 +373,41 @@ class _Search:
     # The sweep -------------------------------------------------------------------------------
 
     def run(self, values: list[float]) -> tuple[FrontierPoint, ...]:
-        """Solve the ends, then wherever most is open, until every point is within the gap."""
-        queue: list[float] = [values[-1], values[0]]
-        if self.known.problem.n_queries > _SMALL:
-            queue += values[1 : -1 : max(1, round(len(values) / _COARSE))]
-        self.coarse = set(queue)
-        while queue:
-            for value in queue:
-                if value not in self.solved and not self.clock.expired:
-                    self._solve(value)
-            if self.clock.expired:
-                break
-            queue = self._next(values)
-            if self.tell is not None:
-                self.tell(len(values) - len(self._open(values)), len(values))
+        """Trace a long table; solve or mix what that leaves open, as all of a short one."""
+        long = self.known.problem.n_queries >= _LONG
+        if long and self._traceable:
+            self.solver_name = "lagrangian"
+            for _ in Trace(self.known, self.line, self._closed, self.clock).run(values[::-1]):
+                self._told(values)
+        if self._open(values):
+            for end in values[-1], values[0]:  # what is between needs both
+                if end not in self.solved and not self.clock.expired:
+                    self._solve(end, None)
+            if long:
+                self._solve_open(values[1 : -1 : max(1, round(len(values) / _COARSE))])
+        while not self.clock.expired and (worst := self._next(values)) is not None:
+            self._solve(worst, self._prices_near(worst))
+            self._told(values)
         if self.tell is not None:
             self.tell(len(values), len(values))
         return tuple(map(self._point, values))
+
+    @property
+    def _traceable(self) -> bool:
+        """Whether the solver is the one whose samples price limits."""
+        from dualroute.solvers.lagrangian import Lagrangian
+
+        return isinstance(self.known.solver, Lagrangian) and self.known.problem.n_rows > 0
+
+    def _solve_open(self, values: list[float]) -> None:
+        """Solve from nothing, where prices would have to come from afar."""
+        for value in values:
+            if not (self.clock.expired or value in self.solved or self._closed(value)):
+                self._solve(value, None)
+
+    def _told(self, values: list[float]) -> None:
+        if self.tell is not None:
+            self.tell(len(values) - len(self._open(values)), len(values))
 
     def _open(self, values: list[float]) -> list[float]:
         """Points that are neither solved nor within the gap by what is known."""
@@ -531,7 +425,7 @@ class _Search:
         value = as_float(routed.value)
         return self.known.options.closed(value, self.known.bound(limits, routed))
 
-    def _next(self, values: list[float]) -> list[float]:
+    def _next(self, values: list[float]) -> float | None:
         """Fill what can be filled; the point of the largest gap among those that are left."""
         open_values = self._open(values)
         worst, most = math.nan, -1.0
@@ -541,7 +435,7 @@ class _Search:
                 # Where the limit can be kept at all lies in between.
                 worst, most = between[len(between) // 2], math.inf
                 continue
-            mixture: _Mixture | None = None
+            mixture: Mixture | None = None
             for value in between:
                 limits = exact(self.line.limit(value))
                 share = (right - value) / (right - left)
@@ -549,7 +443,7 @@ class _Search:
                 gap = max(estimate - self.known.bound(limits), 0.0)
                 allowed = self.known.options.closed(estimate, estimate - gap / _HALF)
                 if allowed:
-                    mixture = mixture or _Mixture.of(self.known.problem, a, b)
+                    mixture = mixture or Mixture.of(self.known.problem, a, b)
                     plane = self.known.plane_at(limits)
                     limit = self.line.limit(value)
                     mixed = plane and mixture.at(share, limit, plane.prices, self.clock)
@@ -559,7 +453,7 @@ class _Search:
                     gap = max(gap, 1e-3 * self.gap * abs(estimate))
                 if gap > most:
                     worst, most = value, gap
-        return [] if most < 0 else [worst]
+        return None if most < 0 else worst
 
     def _intervals(
         self, values: list[float], wanted: set[float]
@@ -581,20 +475,20 @@ class _Search:
             return best
         return mine
 
-    def _solve(self, value: float) -> None:
+    def _solve(self, value: float, prices: Prices | None) -> None:
         limit = self.line.limit(value)
-        if not self.known.excluded(exact(limit)):
-            self.solved[value] = self._solve_at(limit, value)
+        if self.known.excluded(exact(limit)):
+            return
+        start = None
+        if self.known.problem.n_queries <= _SMALL:
+            best = self.known.best_routing(exact(limit))
+            start = None if best is None else best.assignment.astype(np.intp)
+        self.solved[value] = self._solve_at(limit, start, prices)
 
-    def _solve_at(self, limit: Floats, value: float | None = None) -> Solved:
-        options = self._options(self.closer)
-        if value is not None:
-            start = None
-            if self.known.problem.n_queries <= _SMALL:
-                best = self.known.best_routing(exact(limit))
-                start = None if best is None else best.assignment.astype(np.intp)
-            prices = None if value in self.coarse else self._prices_near(value)
-            options = replace(options, prices=prices, start=start)
+    def _solve_at(
+        self, limit: Floats, start: Ints | None = None, prices: Prices | None = None
+    ) -> Solved:
+        options = replace(self._options(self.closer), start=start, prices=prices)
         solved = self.known.solve(limit, options)
         self.solver_name = solved.solution.solver
         return solved
@@ -629,7 +523,10 @@ class _Search:
         objective = math.nan if routed is None else as_float(routed.value)
         bound = known.bound(limits, routed)
         plane = known.plane_at(limits)
-        cost, quality = (None, None) if routed is None else _means(self.outcomes, routed)
+        cost, quality = (
+            None if routed is None else _mean(self.outcomes, problem, routed, role)
+            for role in ("cost", "quality")
+        )
         price = math.nan if plane is None or infeasible else self.line.price(plane.prices)
         return FrontierPoint(
             value=value,
@@ -644,101 +541,16 @@ class _Search:
         )
 
 
-def _first(pair: tuple[float, Any]) -> float:
-    return pair[0]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Mixture:
-    """Two routings that share the queries between them, in any proportion.
-
-    Where they differ, queries are ordered so that any even choice among them has its share of
-    every kind: the limits then hold nearly what they would hold in proportion.
-    """
-
-    problem: RoutingProblem
-    first: Routed
-    second: Routed
-    differing: Ints
-
-    @classmethod
-    def of(cls, problem: RoutingProblem, first: Routed, second: Routed) -> "_Mixture":
-        one, other = first.assignment, second.assignment
-        differing = np.flatnonzero(one != other)
-        a, b = one[differing].astype(np.intp), other[differing].astype(np.intp)
-        rows = problem.rows[-1]
-        moved = entries(rows.usage, differing, b) - entries(rows.usage, differing, a)
-        kind = a * problem.n_models + b
-        return cls(problem, first, second, differing[np.lexsort((moved, kind))])
-
-    def at(self, share: float, limit: Floats, prices: Prices, clock: Clock) -> Routed | None:
-        """About so much of the first, mended to keep limits ``(K,)``; None if that fails."""
-        if self.differing.size == 0:
-            return self.second
-        count = np.floor(np.arange(self.differing.size + 1) * share)
-        taken = self.differing[np.diff(count) > 0]
-        routed = self.second.assignment.copy()
-        routed[taken] = self.first.assignment[taken]
-        mixed = Routed.of(self.problem, routed)
-        problem = self.problem.with_limit(limit)
-        if mixed is None or mixed.keeps(exact(limit), 0.0):
-            return mixed
-        some = self.differing[:: max(1, self.differing.size // _MENDED)]
-        own = routed[some].astype(np.intp)
-        used = problem.take(some, limit).use(own)
-        rest = zip(exact(limit), mixed.use, exact(used), strict=True)
-        room = np.array([rounded_down(b - u + s) for b, u, s in rest])
-        mended = repair(problem.take(some, room), own, prices, clock)
-        if mended is None:
-            return None
-        routed[some] = mended
-        whole = Routed.of(self.problem, routed)
-        kept = whole is not None and whole.keeps(exact(limit), self.problem.tolerance)
-        return whole if kept else None
-
-
-def _means(outcomes: Outcomes, routed: Routed) -> tuple[float | None, float | None]:
-    """Mean cost and mean quality of a routing."""
-    found: list[float | None] = []
-    for role in ("cost", "quality"):
-        try:
-            taken = at(outcomes.column(role), routed.assignment)
-        except TableError:
-            found.append(None)
-            continue
-        found.append(float(taken.mean(dtype=np.float64)))
-    return found[0], found[1]
-
-
-def _comparisons(
-    outcomes: Outcomes, threads: int
-) -> tuple[tuple[Spot, ...], tuple[Spot, ...], tuple[Spot, ...]]:
-    """Single models, corners of the zero router and the lambda curve; none without both columns."""
+def _mean(outcomes: Outcomes, problem: RoutingProblem, routed: Routed, role: str) -> float | None:
+    """Mean cost or mean quality of a routing, from its exact sums where these tell."""
     try:
-        grids = [outcomes.column(role) for role in ("cost", "quality")]
+        grid = outcomes.column(role)
     except TableError:
-        return (), (), ()
-    n, m = outcomes.n_queries, outcomes.n_models
-    cost, quality = (np.broadcast_to(grid.mean(axis=0, dtype=np.float64), m) for grid in grids)
-    pairs = zip(outcomes.models, cost.tolist(), quality.tolist(), strict=True)
-    singles = tuple(Spot(model, c, q) for model, c, q in pairs)
-    hull = Hull.of(cost, quality)
-    corners = []
-    for c, q in zip(hull.cost.tolist(), hull.quality.tolist(), strict=True):
-        name = next(s.name for s in singles if s.mean_cost == c and s.mean_quality == q)
-        corners.append(Spot(name, c, q))
-    # The rule of one multiplier is what the Lagrangian does with a budget alone.
-    problem = formulate(outcomes, maximize="quality", limits=[Budget(1.0)])
-    sweeper = Sweeper(problem, threads)
-    curve: list[Spot] = []
-    for price in multipliers(np.broadcast_to(grids[0], (n, m)), _STEPS).tolist():
-        prices = Prices.of(problem, np.array([price]))
-        parts = list(sweeper.sweep(prices, lambda chunk: (chunk.cost, float(chunk.use[0]))))
-        lost, paid = (math.fsum(part[k] for part in parts) for k in (0, 1))
-        spot = Spot(f"lambda={price:.6g}", paid / n, -lost / n)
-        if not curve or (spot.mean_cost, spot.mean_quality) != (
-            curve[-1].mean_cost,
-            curve[-1].mean_quality,
-        ):
-            curve.append(spot)
-    return singles, tuple(corners), tuple(curve)
+        return None
+    column, n = getattr(outcomes, role), outcomes.n_queries
+    if dict(problem.terms) in ({column: 1.0}, {column: -1.0}):
+        return abs(as_float(routed.value / n))
+    for rows, use in zip(problem.rows, problem.split(routed.loads), strict=True):
+        if rows.column == column and rows.n_pools == 1 and rows.pool.min() == 0:
+            return abs(float(use[0])) / n
+    return float(at(grid, routed.assignment).mean(dtype=np.float64))

@@ -9,7 +9,8 @@ from rich.text import Text
 from dualroute.figures import empty_figure, write_figure
 from dualroute.frontier import Frontier, Spot
 from dualroute.report import number, plain, ruled_table, short
-from dualroute.sensitivity import Sensitivity, WhatIf
+from dualroute.sensitivity import Sensitivity
+from dualroute.whatif import WhatIf
 
 
 def frontier_report(frontier: Frontier) -> Group:

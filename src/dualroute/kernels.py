@@ -73,10 +73,13 @@ def _price(
 
 @inlined
 def _two_least(rows: Array, b: int, least: Array, rival: Array, model: Array) -> None:
-    """Write the least and second least of each query's costs, and the model of the least."""
+    """Write the least and second least of each query's costs, and the model of the least.
+
+    A cost that is NaN is no cost.
+    """
     for t in range(b):
-        least[t], rival[t], model[t] = rows[0, t], np.inf, 0
-    for j in range(1, rows.shape[0]):
+        least[t], rival[t], model[t] = np.inf, np.inf, 0
+    for j in range(rows.shape[0]):
         for t in range(b):
             cost, held = rows[j, t], least[t]
             less = cost < held
@@ -177,65 +180,6 @@ def sweep(
     return total
 
 
-@inlined
-def _price_below(
-    rows: Array,
-    first: int,
-    b: int,
-    at: int,
-    by_query: bool,
-    objective: Array,
-    base: Array,
-    usage: Array,
-    charge: Array,
-    load: Array,
-    rate: Array,
-    extra: Array,
-    wide_base: Array,
-    wide_cost: float,
-    wide_charge: Array,
-    wide_rate: Array,
-    wide_extra: Array,
-) -> None:
-    """Write the lower ends of the costs that `_price` writes; NaN for forbidden pairs."""
-    m = base.size
-    if by_query and usage.size:
-        for t in range(b):
-            for j in range(m):
-                cost, use = objective[first + t, j], usage[first + t, j]
-                rows[j, t] = (cost + base[j] + charge[j] * use) - (
-                    wide_base[j] + wide_cost * abs(cost) + wide_charge[j] * abs(use)
-                )
-    elif by_query:
-        for t in range(b):
-            for j in range(m):
-                cost = objective[first + t, j]
-                rows[j, t] = (cost + base[j]) - (wide_base[j] + wide_cost * abs(cost))
-    else:
-        for j in range(m):
-            shift, wide, price, wide_price = base[j], wide_base[j], 0.0, 0.0
-            if usage.size:
-                price, wide_price = charge[j], wide_charge[j]
-                for t in range(b):
-                    cost, use = objective[j, first + t], usage[j, first + t]
-                    rows[j, t] = (cost + shift + price * use) - (
-                        wide + wide_cost * abs(cost) + wide_price * abs(use)
-                    )
-            else:
-                for t in range(b):
-                    cost = objective[j, first + t]
-                    rows[j, t] = (cost + shift) - (wide + wide_cost * abs(cost))
-    if load.size:
-        for j in range(m):
-            price, wide = rate[j], wide_rate[j]
-            for t in range(b):
-                rows[j, t] += price * load[first + t] - wide * abs(load[first + t])
-    if extra.size:
-        for t in range(b):
-            for j in range(m):
-                rows[j, t] += extra[at + t, j] - wide_extra[at + t, j]
-
-
 @compiled
 def sweep_below(
     start: int,
@@ -249,40 +193,89 @@ def sweep_below(
     rate: Array,
     extra: Array,
     wide_base: Array,
-    wide_cost: float,
+    wide_cost: Array,
     wide_charge: Array,
     wide_rate: Array,
     wide_extra: Array,
     low: Array,
+    second: Array,
+    chosen: Array,
 ) -> None:
-    """Bound each query's least cost from below where every cost is uncertain.
+    """Bound each query's least cost from below where every cost is uncertain, at several prices.
+
+    A few queries are read once, and priced at each of the ``V`` prices while they are in cache.
 
     Parameters
     ----------
-    start, stop, by_query, objective, base, usage, charge, load, rate, extra
+    start, stop, by_query, objective, usage, load
         As in `sweep`.
+    base, charge, rate, extra
+        The same for each of the prices: a first axis of length ``V`` more.
     wide_base, wide_cost, wide_charge, wide_rate, wide_extra
-        Uncertainty, see the module.
-    low
-        Written, shape ``(stop - start,)``: the least lower end of any allowed pair.
+        Uncertainty, see the module; likewise.
+    low, second, chosen
+        Written, shape ``(V, stop - start)``: the least lower end of any allowed pair, the next
+        one, and the model of the least; the last two only if not empty.
     """
-    m = base.size
+    m = base.shape[1]
     rows, lowest = np.empty((m, _STRIP)), np.empty(_STRIP)
+    costs, uses = np.empty((m, _STRIP), objective.dtype), np.empty((m, _STRIP), usage.dtype)
+    rival, model = np.empty(_STRIP), np.empty(_STRIP, np.int64)
     for first in range(start, stop, _STRIP):
         b = min(_STRIP, stop - first)
         at = first - start
-        _price_below(
-            rows, first, b, at, by_query, objective, base, usage, charge, load, rate, extra,
-            wide_base, wide_cost, wide_charge, wide_rate, wide_extra,
-        )  # fmt: skip
-        for t in range(b):
-            lowest[t] = np.inf
-        for j in range(m):
+        if by_query and usage.size:
             for t in range(b):
-                end = rows[j, t]
-                lowest[t] = end if end < lowest[t] else lowest[t]
-        for t in range(b):
-            low[at + t] = lowest[t]
+                for j in range(m):
+                    costs[j, t], uses[j, t] = objective[first + t, j], usage[first + t, j]
+        elif by_query:
+            for t in range(b):
+                for j in range(m):
+                    costs[j, t] = objective[first + t, j]
+        else:
+            for j in range(m):
+                for t in range(b):
+                    costs[j, t] = objective[j, first + t]
+                if usage.size:
+                    for t in range(b):
+                        uses[j, t] = usage[j, first + t]
+        for v in range(base.shape[0]):
+            part = wide_cost[v]
+            for j in range(m):
+                shift, wide = base[v, j], wide_base[v, j]
+                if usage.size:
+                    price, wide_price = charge[v, j], wide_charge[v, j]
+                    for t in range(b):
+                        cost, use = np.float64(costs[j, t]), np.float64(uses[j, t])
+                        rows[j, t] = (cost + shift + price * use) - (
+                            wide + part * abs(cost) + wide_price * abs(use)
+                        )
+                else:
+                    for t in range(b):
+                        cost = np.float64(costs[j, t])
+                        rows[j, t] = (cost + shift) - (wide + part * abs(cost))
+            if load.size:
+                for j in range(m):
+                    price, wide = rate[v, j], wide_rate[v, j]
+                    for t in range(b):
+                        rows[j, t] += price * load[first + t] - wide * abs(load[first + t])
+            if extra.size:
+                for t in range(b):
+                    for j in range(m):
+                        rows[j, t] += extra[v, at + t, j] - wide_extra[v, at + t, j]
+            if chosen.size:
+                _two_least(rows, b, lowest, rival, model)
+                for t in range(b):
+                    second[v, at + t], chosen[v, at + t] = rival[t], model[t]
+            else:
+                for t in range(b):
+                    lowest[t] = np.inf
+                for j in range(m):
+                    for t in range(b):
+                        end = rows[j, t]
+                        lowest[t] = end if end < lowest[t] else lowest[t]
+            for t in range(b):
+                low[v, at + t] = lowest[t]
 
 
 @compiled

@@ -7,18 +7,25 @@ every other. A routing is feasible wherever its use fits. Both are kept as exact
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from dualroute import registry
-from dualroute.arrays import Floats, Ints, as_float, at, exact_total, exact_totals
+from dualroute.arrays import Floats, Ints, as_float
 from dualroute.certificate import PROVED_OPTIMAL, certify
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.rigour import cheapest_total, fractions, rounded_down
+from dualroute.rigour import (
+    Look,
+    cheapest_total,
+    exact_sums_of,
+    fractions,
+    looks_at,
+    rounded_down,
+)
 from dualroute.routing import explained
 from dualroute.solver import Solution, SolveOptions, Solver, for_many
 
@@ -66,14 +73,21 @@ class Routed:
     @classmethod
     def of(cls, problem: RoutingProblem, assignment: Ints) -> "Routed | None":
         """A routing measured; None if it uses a pair that is not allowed."""
-        taken = at(problem.objective, assignment)
-        if not np.isfinite(taken).all():
+        sums = exact_sums_of(problem, slice(None), assignment)
+        if sums is None:
             return None
-        use: list[Fraction] = []
-        for rows in problem.rows:
-            used = rows.signed(at(rows.usage, assignment))
-            use += exact_totals(used, at(rows.pool, assignment), rows.n_pools)
-        return cls(_compact(assignment, problem.n_models), exact_total(taken), tuple(use))
+        return cls(_compact(assignment, problem.n_models), sums[0], sums[1:])
+
+    @classmethod
+    def near(cls, problem: RoutingProblem, look: Look, assignment: Ints) -> "Routed | None":
+        """The same for a routing that differs little from what a look saw."""
+        moved = np.flatnonzero(assignment != look.chosen)
+        here = exact_sums_of(problem, moved, look.chosen[moved])
+        there = exact_sums_of(problem, moved, assignment[moved])
+        if here is None or there is None:
+            return None
+        sums = tuple(a + (b - c) for a, b, c in zip(look.sums, there, here, strict=True))
+        return cls(_compact(assignment, problem.n_models), sums[0], sums[1:])
 
     def keeps(self, limits: Exact, tolerance: float) -> bool:
         """Whether it keeps these limits, within a relative tolerance."""
@@ -148,11 +162,7 @@ class Known:
         limits = exact(limit)
         routed = None
         if claim.assignment is not None:
-            routed = Routed.of(problem, claim.assignment)
-            if routed is not None and not routed.keeps(limits, problem.tolerance):
-                routed = None
-        if routed is not None:
-            self.routings.append(routed)
+            routed = self.add_routing(Routed.of(problem, claim.assignment), limits)
         if claim.prices is not None and claim.prices.vector.size:
             self.add_plane(claim.prices)
         elif not self.planes:
@@ -174,6 +184,20 @@ class Known:
         self.passes += 1
         if total is not None:
             self.planes.append(Plane(prices, total))
+
+    def look(self, prices: Sequence[Prices]) -> list[Look]:
+        """Keep what several prices prove, and tell what the passes saw."""
+        looks = looks_at(self.problem, prices, self.options.threads)
+        self.passes += len(looks)
+        self.planes += [Plane(look.prices, look.total) for look in looks if look.total is not None]
+        return looks
+
+    def add_routing(self, routed: Routed | None, limits: Exact) -> Routed | None:
+        """Keep a routing if it keeps limits ``(K,)``."""
+        if routed is None or not routed.keeps(limits, self.problem.tolerance):
+            return None
+        self.routings.append(routed)
+        return routed
 
     def best_routing(self, limits: Exact) -> Routed | None:
         """The best routing known that keeps limits ``(K,)``."""
@@ -254,6 +278,11 @@ def finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
+def plain_floats(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Named values with `finite` applied to every float."""
+    return {k: finite(v) if isinstance(v, float) else v for k, v in values.items()}
+
+
 def totals(numbers: Sequence[Fraction]) -> list[float]:
     """Exact numbers, each rounded once."""
     return [as_float(number) for number in numbers]
@@ -269,4 +298,4 @@ def _within(limits: Exact, others: Exact) -> bool:
 
 def _compact(assignment: Ints, n_models: int) -> Ints:
     """Many routings are held at once."""
-    return assignment.astype(np.int16 if n_models < 2**15 else np.int64)
+    return assignment.astype(np.min_scalar_type(-n_models), copy=False)

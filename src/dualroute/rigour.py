@@ -2,13 +2,15 @@
 
 import math
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints, exact_total
-from dualroute.problem import Prices, RoutingProblem
-from dualroute.sweep import Sweeper
+from dualroute.arrays import Floats, Ints, entries, exact_total, exact_totals, part_of
+from dualroute.problem import Prices, RoutingProblem, Rows
+from dualroute.sweep import LowChunk, Sweeper
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
@@ -42,18 +44,142 @@ def cheapest_total(problem: RoutingProblem, prices: Prices, threads: int = 1) ->
     Fraction or None
         None if a number might leave the range of doubles.
     """
-    if not prices.vector.max(initial=0.0) <= _LARGEST_PRICE:
-        return None
-    error, least = rounding(prices)
+    return _cheapest_totals(problem, [prices], threads, None)[0]
 
-    def visit(low: Floats) -> Fraction | None:
-        cheapest = low - least
-        return exact_total(cheapest) if np.isfinite(cheapest).all() else None
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What one pass sees at some prices.
+
+    Attributes
+    ----------
+    prices
+        Where.
+    total
+        As `cheapest_total` gives it.
+    chosen, lead
+        The cheapest model of each query, and how much dearer the next is, shape ``(n,)``, up to
+        rounding.
+    sums
+        What `exact_sums_of` gives for that.
+    """
+
+    prices: Prices
+    total: Fraction | None
+    chosen: Ints
+    lead: Floats
+    sums: tuple[Fraction, ...]
+
+
+def looks_at(problem: RoutingProblem, prices: Sequence[Prices], threads: int = 1) -> list[Look]:
+    """A `Look` at each of several prices, for one reading of the table."""
+    n, several = problem.n_queries, len(prices)
+    chosen = np.empty((several, n), np.min_scalar_type(-problem.n_models))
+    lead = np.empty((several, n), np.float32)
+    taken = [np.empty((several, n), grid.dtype) for grid in _summed(problem)]
+
+    def see(chunks: list[LowChunk]) -> None:
+        part = slice(chunks[0].start, chunks[0].stop)
+        for v, chunk in enumerate(chunks):
+            chosen[v, part] = chunk.chosen
+            with np.errstate(over="ignore", invalid="ignore"):
+                lead[v, part] = chunk.second - chunk.low
+            # While the chunk is in cache.
+            for held, values in zip(taken, _taken(problem, part, chunk.chosen), strict=True):
+                held[v, part] = values
+
+    totals = _cheapest_totals(problem, prices, threads, see)
+    return [
+        Look(
+            prices[v],
+            totals[v],
+            chosen[v],
+            lead[v],
+            _exact_sums(problem, slice(None), chosen[v], [held[v] for held in taken]),
+        )
+        for v in range(several)
+    ]
+
+
+def exact_sums_of(
+    problem: RoutingProblem, part: slice | Ints, models: Ints
+) -> tuple[Fraction, ...] | None:
+    """Objective, and use of every row, of some queries, without rounding.
+
+    Returns
+    -------
+    tuple or None
+        None if a pair is not allowed.
+    """
+    taken = _taken(problem, part, models)
+    return _exact_sums(problem, part, models, taken) if np.isfinite(taken[0]).all() else None
+
+
+def _counted(rows: Rows) -> bool:
+    """Whether it is enough to count the queries of each model."""
+    return len(rows.usage) == len(rows.pool) == 1
+
+
+def _summed(problem: RoutingProblem) -> list[Floats]:
+    """What is added up query by query: the objective, and usage that differs among queries."""
+    return [problem.objective, *(rows.usage for rows in problem.rows if not _counted(rows))]
+
+
+def _taken(problem: RoutingProblem, part: slice | Ints, models: Ints) -> list[Floats]:
+    """What some queries take of each of these."""
+    lines = np.arange(models.size)
+    return [entries(part_of(grid, part), lines, models) for grid in _summed(problem)]
+
+
+def _exact_sums(
+    problem: RoutingProblem, part: slice | Ints, models: Ints, taken: Sequence[Floats]
+) -> tuple[Fraction, ...]:
+    m, lines = problem.n_models, np.arange(models.size)
+    left = iter(taken)
+    found = [exact_total(next(left))]
+    for rows in problem.rows:
+        if _counted(rows):
+            use = [Fraction(0)] * rows.n_pools
+            count = np.bincount(models, minlength=m).tolist()
+            each = np.broadcast_to(rows.signed(rows.usage)[0], m).tolist()
+            pools = np.broadcast_to(rows.pool[0], m).tolist()
+            for times, one, r in zip(count, each, pools, strict=True):
+                if r >= 0:
+                    use[r] += times * Fraction(one)
+            found += use
+        else:
+            pool = entries(part_of(rows.pool, part), lines, models)
+            found += exact_totals(rows.signed(next(left)), pool, rows.n_pools)
+    return tuple(found)
+
+
+def _cheapest_totals(
+    problem: RoutingProblem,
+    prices: Sequence[Prices],
+    threads: int,
+    see: Callable[[list[LowChunk]], None] | None,
+) -> list[Fraction | None]:
+    """What `cheapest_total` gives at several prices; `see` is shown the chunks of the passes."""
+    usable = [bool(each.vector.max(initial=0.0) <= _LARGEST_PRICE) for each in prices]
+    if not any(usable) and see is None:
+        return [None] * len(prices)
+    errors = np.array([rounding(each) for each in prices])
+
+    def visit(chunks: list[LowChunk]) -> list[Fraction | None]:
+        if see is not None:
+            see(chunks)
+        below = [chunk.low - least for chunk, least in zip(chunks, errors[:, 1], strict=True)]
+        return [exact_total(low) if np.isfinite(low).all() else None for low in below]
+
+    radius = errors[:, :1] * np.array([each.vector for each in prices])
     sweeper = Sweeper(problem, threads)
-    parts = sweeper.sweep_below(prices, error * prices.vector, error, visit)
-    found = [part for part in parts if part is not None]
-    return sum(found, Fraction(0)) if len(found) == len(parts) else None
+    parts = sweeper.sweep_below(prices, radius, errors[:, 0], visit, route=see is not None)
+    totals: list[Fraction | None] = []
+    for good, column in zip(usable, zip(*parts, strict=True), strict=True):
+        found = [part for part in column if part is not None]
+        whole = good and len(found) == len(parts)
+        totals.append(sum(found, Fraction(0)) if whole else None)
+    return totals
 
 
 def rounded_down(number: Fraction) -> float:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -59,6 +59,27 @@ class Chunk:
     value: float
     cost: float
     use: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LowChunk:
+    """Queries ``start .. stop`` at given prices, where costs are uncertain.
+
+    Attributes
+    ----------
+    start, stop
+        Which queries.
+    low, second
+        The least lower end of any model's cost, and the next, shape ``(stop - start,)``.
+    chosen
+        The model of the least.
+    """
+
+    start: int
+    stop: int
+    low: Floats
+    second: Floats
+    chosen: Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,24 +221,32 @@ class Sweeper:
         return self._map(lambda start, stop: visit(one(start, stop)), edges)
 
     def sweep_below(
-        self, prices: Prices, radius: Floats, relative: float, visit: Callable[[Floats], T]
+        self,
+        prices: Sequence[Prices],
+        radius: Floats,
+        relative: Floats,
+        visit: Callable[[list[LowChunk]], T],
+        *,
+        route: bool = True,
     ) -> list[T]:
-        """The least cost of each query, from below where costs are uncertain.
+        """The least cost of each query, from below where costs are uncertain, at several prices.
 
         Parameters
         ----------
         prices
-            Of the limits.
+            Of the limits, ``V`` of them; the table is read once for all.
         radius
-            How far each price may be off, shape ``(K,)``: a pair's cost is uncertain by
+            How far each price may be off, shape ``(V, K)``: a pair's cost is uncertain by
             ``sum_k radius_k abs(usage_k)`` ...
         relative
-            ... and by this part of the size of its objective.
+            ... and by this part of the size of its objective, shape ``(V,)``.
         visit
-            Called with a chunk's ``(stop - start,)`` least lower ends.
+            Called with one `LowChunk` for each of the prices.
+        route
+            Whether chunks need tell more than `LowChunk.low`.
         """
         if self.compiled:
-            one = self._compiled_below(prices.vector, radius, relative)
+            one = self._compiled_below(prices, radius, relative, route)
         else:
             one = self._plain_below(prices, radius, relative)
         return self._map(lambda start, stop: visit(one(start, stop)), None)
@@ -350,39 +379,39 @@ class Sweeper:
         problem = self.problem
 
         def one(start: int, stop: int) -> Chunk:
-            priced = price_pairs(problem, prices, slice(start, stop))
-            lines = np.arange(stop - start)
-            chosen = priced.argmin(axis=1)
-            best = priced[lines, chosen]
-            priced[lines, chosen] = np.inf
+            best, second, chosen = _two_least(price_pairs(problem, prices, slice(start, stop)))
+            cost = problem.objective[start + np.arange(stop - start), chosen]
             return Chunk(
                 start,
                 stop,
                 best=best,
-                second=priced.min(axis=1),
+                second=second,
                 chosen=chosen,
                 value=float(best.sum()),
-                cost=float(problem.objective[start + lines, chosen].sum(dtype=np.float64)),
+                cost=float(cost.sum(dtype=np.float64)),
                 use=used_by(problem, chosen, slice(start, stop)),
             )
 
         return one
 
     def _plain_below(
-        self, prices: Prices, radius: Floats, relative: float
-    ) -> Callable[[int, int], Floats]:
-        problem, radii = self.problem, self.problem.split(radius)
+        self, prices: Sequence[Prices], radius: Floats, relative: Floats
+    ) -> Callable[[int, int], list[LowChunk]]:
+        problem = self.problem
+        cases = list(zip(prices, map(problem.split, radius), relative.tolist(), strict=True))
 
-        def one(start: int, stop: int) -> Floats:
+        def one(start: int, stop: int) -> list[LowChunk]:
             part = slice(start, stop)
-            priced = price_pairs(problem, prices, part)
             objective = problem.objective[part].astype(np.float64)
-            width = relative * np.abs(np.where(np.isfinite(priced), objective, 0.0))
-            for rows, each in zip(problem.rows, radii, strict=True):
-                width += np.abs(rows.charge(each, part))
-            width[~np.isfinite(priced)] = 0.0
-            low: Floats = (priced - width).min(axis=1)
-            return low
+            found = []
+            for each, radii, share in cases:
+                priced = price_pairs(problem, each, part)
+                width = share * np.abs(np.where(np.isfinite(priced), objective, 0.0))
+                for rows, wide in zip(problem.rows, radii, strict=True):
+                    width += np.abs(rows.charge(wide, part))
+                width[~np.isfinite(priced)] = 0.0
+                found.append(LowChunk(start, stop, *_two_least(priced - width)))
+            return found
 
         return one
 
@@ -429,20 +458,40 @@ class Sweeper:
         return one
 
     def _compiled_below(
-        self, vector: Floats, radius: Floats, relative: float
-    ) -> Callable[[int, int], Floats]:
+        self, prices: Sequence[Prices], radius: Floats, relative: Floats, route: bool
+    ) -> Callable[[int, int], list[LowChunk]]:
         from dualroute import kernels
 
-        terms, widths = self._terms(vector), self._terms(radius, wide=True)
+        several = len(prices)
+        vectors = [each.vector for each in prices]
+        by_query, table, _, usage, _, load, _ = self._terms(vectors[0])
+        base, charge, rate = self._stacked(vectors)
+        widths = self._stacked(list(radius), wide=True)
 
-        def one(start: int, stop: int) -> Floats:
-            extra, wide_extra = self._extras(start, stop, vector, radius)
-            low = np.empty(stop - start)
-            wide = (widths[2], relative, widths[4], widths[6], wide_extra)
-            kernels.sweep_below(start, stop, *terms, extra, *wide, low)
-            return low
+        def one(start: int, stop: int) -> list[LowChunk]:
+            extra = wide_extra = np.empty((0, 0, 0))
+            if self._other:
+                both = zip(vectors, radius, strict=True)
+                extras = [self._extras(start, stop, vector, wide) for vector, wide in both]
+                extra, wide_extra = (np.stack(part) for part in zip(*extras, strict=True))
+            low = np.empty((several, stop - start))
+            seen = low.shape if route else (several, 0)
+            second, chosen = np.empty(seen), np.empty(seen, np.int32)
+            kernels.sweep_below(
+                start, stop, by_query, table, base, usage, charge, load, rate, extra,
+                widths[0], relative, widths[1], widths[2], wide_extra, low, second, chosen,
+            )  # fmt: skip
+            return [LowChunk(start, stop, *each) for each in zip(low, second, chosen, strict=True)]
 
         return one
+
+    def _stacked(
+        self, vectors: Sequence[Floats], *, wide: bool = False
+    ) -> tuple[Floats, Floats, Floats]:
+        """What `_terms` gives of ``base``, ``charge`` and ``rate``, for several vectors."""
+        terms: list[Any] = [self._terms(vector, wide=wide) for vector in vectors]
+        base, charge, rate = (np.stack([term[k] for term in terms]) for k in (2, 4, 6))
+        return base, charge, rate
 
     def _compiled_box(
         self, vector: Floats, radius: Floats, margin: float, sign: bool
@@ -620,6 +669,14 @@ def in_play(
     playing = np.isfinite(priced) & (gap <= margin)
     playing[lines, chosen] = True
     return chosen, playing
+
+
+def _two_least(priced: Floats) -> tuple[Floats, Floats, Ints]:
+    """The least and the next of each line, and where the least is; lines are overwritten."""
+    lines, chosen = np.arange(len(priced)), priced.argmin(axis=1)
+    best = priced[lines, chosen]
+    priced[lines, chosen] = np.inf
+    return best, priced.min(axis=1), chosen
 
 
 def _differences(family: _Family, use: Floats, radius: Floats) -> Floats:

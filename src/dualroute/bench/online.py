@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from dualroute.outcomes import Outcomes
 from dualroute.policy import UPDATES, Policy, Update
 from dualroute.routing import solve
 from dualroute.solver import SolveOptions
+
+if TYPE_CHECKING:
+    from rich.console import Group
 
 _PLANNED = 2_000  # queries of the plan that the prices are from
 _CROWD = 1.5  # even shares that each model takes
@@ -146,3 +150,28 @@ def _table(n: int, m: int, seed: int) -> Outcomes:
     strength = np.linspace(0.3, 0.9, m)
     quality = np.clip(strength + draw.normal(0, 0.2, (n, m)), 0, 1)
     return Outcomes.from_arrays(np.exp(3 * strength + draw.normal(0, 0.3, (n, m))), quality)
+
+
+def online_report(rows: Sequence[OnlineRow]) -> "Group":
+    """Decisions of policies for people: a line for each case."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from dualroute.report import ruled_table
+
+    table = ruled_table("Simulated streams", ("update",), _ONLINE_HEADINGS)
+    for row in rows:
+        table.add_row(
+            row.update,
+            f"{row.n_queries} x {row.n_models}",
+            f"{row.n_limits}",
+            *(f"{value:.1f}" for value in (*row.route, *row.observe)),
+            f"{row.stopped:.1%}",
+            f"{row.per_second:.0f}",
+        )
+    note = "route, observe: microseconds of a decision and of its correction"
+    return Group(table, Text(note))
+
+
+_ONLINE_HEADINGS = ("stream", "limits", "route", "99 %", "observe", "99 %", "stopped",
+                    "of a table, /s")  # fmt: skip

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from dualroute.bench.online import OnlineRow
 from dualroute.bench.prediction import PredictionRow
 from dualroute.bench.scale import Growth, ScaleRow, growth
 from dualroute.bench.suites import SuiteRow, summary
@@ -93,31 +92,6 @@ def prediction_report(rows: Sequence[PredictionRow]) -> "Group":
 
 _PREDICTION_HEADINGS = ("history", "asked", "fit, s", "predicted/s", "embedded/s", "vectors",
                         "fit memory", "memory")  # fmt: skip
-
-
-def online_report(rows: Sequence[OnlineRow]) -> "Group":
-    """Decisions of policies for people: a line for each case."""
-    from rich.console import Group
-    from rich.text import Text
-
-    from dualroute.report import ruled_table
-
-    table = ruled_table("Simulated streams", ("update",), _ONLINE_HEADINGS)
-    for row in rows:
-        table.add_row(
-            row.update,
-            f"{row.n_queries} x {row.n_models}",
-            f"{row.n_limits}",
-            *(f"{value:.1f}" for value in (*row.route, *row.observe)),
-            f"{row.stopped:.1%}",
-            f"{row.per_second:.0f}",
-        )
-    note = "route, observe: microseconds of a decision and of its correction"
-    return Group(table, Text(note))
-
-
-_ONLINE_HEADINGS = ("stream", "limits", "route", "99 %", "observe", "99 %", "stopped",
-                    "of a table, /s")  # fmt: skip
 
 
 def scale_report(rows: Sequence[ScaleRow]) -> "Group":

@@ -18,9 +18,9 @@ from dualroute.problem import Prices, RoutingProblem, price_pairs, regrets
 from dualroute.sweep import BoxChunk, Chunk, Sweeper, in_play, total, used_by
 
 GOLDEN = (5**0.5 - 1) / 2
+NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 _PIECE = 2**15  # queries of a part that are copied at a time
 _MOST_NEAR = 0.5  # part of the queries, above which all may as well be looked at
-_NEGLIGIBLE = 36.0  # a model this many heats above the best has softmin weight 2e-16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -391,11 +391,11 @@ class LocalEngine:
     ) -> Callable[[Chunk], tuple[float, Floats, Floats, int]]:
         """What softmin in place of min does to a chunk, see `Sweeper.softener`."""
         if self.sweeper.compiled:
-            return self.sweeper.softener(prices, heat, _NEGLIGIBLE)
+            return self.sweeper.softener(prices, heat, NEGLIGIBLE)
         problem = self.problem
 
         def soften(chunk: Chunk) -> tuple[float, Floats, Floats, int]:
-            near = np.flatnonzero(chunk.second - chunk.best < _NEGLIGIBLE * heat)
+            near = np.flatnonzero(chunk.second - chunk.best < NEGLIGIBLE * heat)
             if near.size == 0:
                 none = np.zeros(problem.n_rows)
                 return 0.0, none, np.zeros((none.size, none.size)), 0

@@ -202,6 +202,8 @@ class Held:
                 routed = repair(problem, own, self.prices, self.clock)
                 if routed is not None:
                     self.offer(near, routed, "rounding")
+                    if self.closed:
+                        break
                     routed = improve(problem, routed, self.clock)
                     self.offer(near, routed, "rounding")
                 if near.engine.sweeper.compiled and problem.n_queries <= 2 * _ROUNDED:

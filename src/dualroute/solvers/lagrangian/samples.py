@@ -78,7 +78,7 @@ def ascend_samples(
         sample = engine.sample(size, seed)
         at, spent = sample.scaled(engine.prices(scaled)), 0.0
         if tied <= TIED:
-            at, spent, tied = _climbed(sample, at, temperature, clock)
+            at, spent, tied = climbed(sample, at, temperature, clock)
         if tied > TIED:
             polished = _polished(sample, at, clock)
             at, spent = polished.scaled, spent + polished.passes
@@ -92,7 +92,7 @@ def ascend_samples(
     return Sampled(scaled, moved, tied, passes, around)
 
 
-def _climbed(
+def climbed(
     sample: LocalEngine, start: Floats, temperature: float, clock: Clock
 ) -> tuple[Floats, float, float]:
     """Prices where a sample's smoothed ascent ended, passes, and the part that is tied there."""
