@@ -122,3 +122,13 @@ def test_compiled_sums_are_exact_too(numbers, n_pools):
     for r in range(n_pools):
         assert totals[r] == sum(map(Fraction, values[pool == r].tolist()), Fraction(0))
     assert arrays.exact_total(values) == sum(map(Fraction, values.tolist()), Fraction(0))
+
+
+@pytest.mark.parametrize("spread", [0, 3, 20, 280])
+def test_long_sums_are_exact_however_far_apart_the_numbers(spread):
+    # Several blocks; from 20 orders of magnitude on, high parts and rests do not hold them all.
+    generator = np.random.default_rng(spread)
+    values = generator.normal(size=5_000) * 10.0 ** generator.integers(-spread, spread + 1, 5_000)
+    values[::3] = -values[1::3]
+    values[4_096:] = 0.0
+    assert arrays._exact_totals(values, None, 1) == [sum(map(Fraction, values.tolist()))]

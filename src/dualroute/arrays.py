@@ -73,7 +73,7 @@ def exact_total(values: Floats) -> Fraction:
     """Sum of finite numbers, without any rounding."""
     values = np.ravel(values).astype(np.float64, copy=False)
     if many(values.size):
-        return _exact_totals(values, np.zeros(values.size, np.int32), 1)[0]
+        return _exact_totals(values, None, 1)[0]
     # What one correctly rounded sum leaves, the next one takes, until nothing is left.
     numbers, total = values.tolist(), Fraction(0)
     try:
@@ -99,13 +99,27 @@ def exact_totals(values: Floats, pool: Ints, n_pools: int) -> list[Fraction]:
     return [exact_total(values[pool == r]) for r in range(n_pools)]
 
 
-def _exact_totals(values: Floats, pool: Ints, n_pools: int) -> list[Fraction]:
+def _exact_totals(values: Floats, pool: Ints | None, n_pools: int) -> list[Fraction]:
     from dualroute import kernels
 
+    values = np.ascontiguousarray(values)
     words = np.zeros((n_pools, kernels.WORDS), np.int64)
-    kernels.add_exactly(np.ascontiguousarray(values), pool.astype(np.int32, copy=False), words)
-    totals = (sum(word << (32 * k) for k, word in enumerate(line)) for line in words.tolist())
-    return [Fraction(total, 1 << kernels.BIAS) for total in totals]
+    if pool is None:
+        kernels.add_all_exactly(values, words)
+    else:
+        kernels.add_exactly(values, pool.astype(np.int32, copy=False), words)
+    return [_of_words(line, kernels.BIAS) for line in words]
+
+
+def _of_words(line: Ints, bias: int) -> Fraction:
+    """The number that words of 32 bits stand for, in units of ``2 ** -bias``."""
+    held = np.flatnonzero(line)
+    if held.size == 0:
+        return Fraction(0)
+    first = int(held[0])
+    parts = zip(line[held].tolist(), (32 * (held - first)).tolist(), strict=True)
+    total, power = sum(word << shift for word, shift in parts), bias - 32 * first
+    return Fraction(total, 1 << power) if power > 0 else Fraction(total << -power)
 
 
 def as_float(exact: Fraction) -> float:

@@ -23,6 +23,8 @@ _HAIR = 1e-15  # of two costs: what rounding may move their difference by
 _STRIP = 64  # queries priced at a time: their costs stay in the first-level cache
 WORDS = 70  # of 32 bits each: every double's bits, and room for carries
 BIAS = 1074
+_BLOCK = 2048  # numbers whose high parts add up without rounding
+_LEAST_SPLIT, _LARGEST_SPLIT = 1e-270, 1e290  # of numbers that are split into high and low parts
 
 
 @inlined
@@ -200,6 +202,8 @@ def sweep_below(
     low: Array,
     second: Array,
     chosen: Array,
+    paid: Array,
+    used: Array,
 ) -> None:
     """Bound each query's least cost from below where every cost is uncertain, at several prices.
 
@@ -216,6 +220,8 @@ def sweep_below(
     low, second, chosen
         Written, shape ``(V, stop - start)``: the least lower end of any allowed pair, the next
         one, and the model of the least; the last two only if not empty.
+    paid, used
+        Written likewise, with `chosen` only: objective and `usage` of that model.
     """
     m = base.shape[1]
     rows, lowest = np.empty((m, _STRIP)), np.empty(_STRIP)
@@ -267,6 +273,11 @@ def sweep_below(
                 _two_least(rows, b, lowest, rival, model)
                 for t in range(b):
                     second[v, at + t], chosen[v, at + t] = rival[t], model[t]
+                for t in range(b):
+                    paid[v, at + t] = costs[model[t], t]
+                if usage.size:
+                    for t in range(b):
+                        used[v, at + t] = uses[model[t], t]
             else:
                 for t in range(b):
                     lowest[t] = np.inf
@@ -556,6 +567,29 @@ def add_use(start: int, stop: int, usage: Array, pool: Array, chosen: Array, use
             used[pool[i, j]] += usage[i, j]
 
 
+@inlined
+def _add_word(words: Array, r: int, pattern: Any) -> None:
+    """Add a double, given by its bits, to the exact sum in ``words[r]``."""
+    exponent = np.int64((pattern >> np.uint64(52)) & np.uint64(0x7FF))
+    mantissa = np.int64(pattern & np.uint64(0xFFFFFFFFFFFFF))
+    if exponent > 0:
+        mantissa |= np.int64(1) << np.int64(52)
+        exponent -= 1
+    word, shift = exponent >> 5, exponent & 31
+    # 53 bits moved up by at most 31: low 32, middle 32 and the rest.
+    low = (mantissa & np.int64(0xFFFFFFFF)) << shift
+    high = (mantissa >> np.int64(32)) << shift
+    a, b = low & np.int64(0xFFFFFFFF), (low >> np.int64(32)) + high
+    if pattern >> np.uint64(63):
+        words[r, word] -= a
+        words[r, word + 1] -= b & np.int64(0xFFFFFFFF)
+        words[r, word + 2] -= b >> np.int64(32)
+    else:
+        words[r, word] += a
+        words[r, word + 1] += b & np.int64(0xFFFFFFFF)
+        words[r, word + 2] += b >> np.int64(32)
+
+
 @compiled
 def add_exactly(values: Array, pool: Array, words: Array) -> None:
     """Add doubles to one exact sum per pool.
@@ -575,28 +609,60 @@ def add_exactly(values: Array, pool: Array, words: Array) -> None:
     """
     bits = values.view(np.uint64)
     for t in range(values.size):
-        r = pool[t]
-        if r < 0:
-            continue
-        pattern = bits[t]
-        exponent = np.int64((pattern >> np.uint64(52)) & np.uint64(0x7FF))
-        mantissa = np.int64(pattern & np.uint64(0xFFFFFFFFFFFFF))
-        if exponent > 0:
-            mantissa |= np.int64(1) << np.int64(52)
-            exponent -= 1
-        word, shift = exponent >> 5, exponent & 31
-        # 53 bits moved up by at most 31: low 32, middle 32 and the rest.
-        low = (mantissa & np.int64(0xFFFFFFFF)) << shift
-        high = (mantissa >> np.int64(32)) << shift
-        a, b = low & np.int64(0xFFFFFFFF), (low >> np.int64(32)) + high
-        if pattern >> np.uint64(63):
-            words[r, word] -= a
-            words[r, word + 1] -= b & np.int64(0xFFFFFFFF)
-            words[r, word + 2] -= b >> np.int64(32)
-        else:
-            words[r, word] += a
-            words[r, word + 1] += b & np.int64(0xFFFFFFFF)
-            words[r, word + 2] += b >> np.int64(32)
+        if pool[t] >= 0:
+            _add_word(words, pool[t], bits[t])
+
+
+@compiled
+def add_all_exactly(values: Array, words: Array) -> None:
+    """Add doubles to one exact sum, shape ``(1, 70)``, as `add_exactly` does but sooner.
+
+    Added to a power of two far above them, ``n`` numbers leave high parts on a grid that is so
+    coarse that their sum is exact if ``n + 2 <= 2 ** 12``, and rests, exact too, which are split
+    once more (Rump, Ogita and Oishi 2008, doi:10.1137/050645671, theorem 3.4). Where the second
+    rest of any number is not 0, that block is added up word by word.
+    """
+    high, rest, left = np.empty(_STRIP), np.empty(_STRIP), np.empty(_STRIP)
+    block, parts = np.empty(_BLOCK), np.empty(2)
+    bits, part_bits = block.view(np.uint64), parts.view(np.uint64)
+    for start in range(0, values.size, _BLOCK):
+        size = min(_BLOCK, values.size - start)
+        for t in range(size):
+            block[t] = values[start + t]
+        for t in range(size, _BLOCK):
+            block[t] = 0.0
+        for t in range(_STRIP):
+            high[t], rest[t], left[t] = 0.0, 0.0, 0.0
+        for first in range(0, _BLOCK, _STRIP):
+            for t in range(_STRIP):
+                value = abs(block[first + t])
+                left[t] = value if value > left[t] else left[t]
+        largest = 0.0
+        for t in range(_STRIP):
+            largest, left[t] = max(largest, left[t]), 0.0
+        if _LEAST_SPLIT < largest < _LARGEST_SPLIT:
+            top = 2.0 ** (np.ceil(np.log2(largest)) + 13.0)  # twice what is needed
+            second = top * 2.0**-41
+            for first in range(0, _BLOCK, _STRIP):
+                for t in range(_STRIP):
+                    value = block[first + t]
+                    upper = (value + top) - top
+                    value -= upper
+                    lower = (value + second) - second
+                    high[t] += upper
+                    rest[t] += lower
+                    left[t] += abs(value - lower)
+            beyond = parts[0] = parts[1] = 0.0
+            for t in range(_STRIP):
+                parts[0] += high[t]
+                parts[1] += rest[t]
+                beyond += left[t]
+            if beyond == 0.0:
+                _add_word(words, 0, part_bits[0])
+                _add_word(words, 0, part_bits[1])
+                continue
+        for t in range(size):
+            _add_word(words, 0, bits[t])
 
 
 @compiled

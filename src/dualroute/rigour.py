@@ -2,9 +2,10 @@
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from dualroute.sweep import LowChunk, Sweeper
 
 _UNIT_ROUNDOFF = 2.0**-53
 _LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
+
+T = TypeVar("T")
 
 
 def fractions(vector: Floats) -> list[Fraction]:
@@ -44,7 +47,7 @@ def cheapest_total(problem: RoutingProblem, prices: Prices, threads: int = 1) ->
     Fraction or None
         None if a number might leave the range of doubles.
     """
-    return _cheapest_totals(problem, [prices], threads, None)[0]
+    return _cheapest_totals(problem, [prices], threads, None)[0][0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,29 +79,21 @@ def looks_at(problem: RoutingProblem, prices: Sequence[Prices], threads: int = 1
     n, several = problem.n_queries, len(prices)
     chosen = np.empty((several, n), np.min_scalar_type(-problem.n_models))
     lead = np.empty((several, n), np.float32)
-    taken = [np.empty((several, n), grid.dtype) for grid in _summed(problem)]
+    riding = Sweeper(problem, threads).riding
 
-    def see(chunks: list[LowChunk]) -> None:
-        part = slice(chunks[0].start, chunks[0].stop)
+    def see(chunks: list[LowChunk]) -> list[_Sums]:
+        part, sums = slice(chunks[0].start, chunks[0].stop), []
         for v, chunk in enumerate(chunks):
             chosen[v, part] = chunk.chosen
             with np.errstate(over="ignore", invalid="ignore"):
                 lead[v, part] = chunk.second - chunk.low
-            # While the chunk is in cache.
-            for held, values in zip(taken, _taken(problem, part, chunk.chosen), strict=True):
-                held[v, part] = values
+            read = {} if riding is None else {riding: chunk.use}
+            sums.append(_sums(problem, part, chunk.chosen, chunk.cost, read))
+        return sums
 
-    totals = _cheapest_totals(problem, prices, threads, see)
-    return [
-        Look(
-            prices[v],
-            totals[v],
-            chosen[v],
-            lead[v],
-            _exact_sums(problem, slice(None), chosen[v], [held[v] for held in taken]),
-        )
-        for v in range(several)
-    ]
+    totals, seen = _cheapest_totals(problem, prices, threads, see)
+    sums = [_added(problem, parts) for parts in zip(*seen, strict=True)]
+    return list(map(Look, prices, totals, chosen, lead, sums))
 
 
 def exact_sums_of(
@@ -111,8 +106,15 @@ def exact_sums_of(
     tuple or None
         None if a pair is not allowed.
     """
-    taken = _taken(problem, part, models)
-    return _exact_sums(problem, part, models, taken) if np.isfinite(taken[0]).all() else None
+    cost = entries(part_of(problem.objective, part), np.arange(models.size), models)
+    if not np.isfinite(cost).all():
+        return None
+    return _added(problem, [_sums(problem, part, models, cost, {})])
+
+
+# How many queries each model has, and exact sums of the objective and of usage that differs
+# among queries, pool by pool.
+_Sums: TypeAlias = tuple[Ints, list[Fraction]]
 
 
 def _counted(rows: Rows) -> bool:
@@ -120,36 +122,43 @@ def _counted(rows: Rows) -> bool:
     return len(rows.usage) == len(rows.pool) == 1
 
 
-def _summed(problem: RoutingProblem) -> list[Floats]:
-    """What is added up query by query: the objective, and usage that differs among queries."""
-    return [problem.objective, *(rows.usage for rows in problem.rows if not _counted(rows))]
-
-
-def _taken(problem: RoutingProblem, part: slice | Ints, models: Ints) -> list[Floats]:
-    """What some queries take of each of these."""
-    lines = np.arange(models.size)
-    return [entries(part_of(grid, part), lines, models) for grid in _summed(problem)]
-
-
-def _exact_sums(
-    problem: RoutingProblem, part: slice | Ints, models: Ints, taken: Sequence[Floats]
-) -> tuple[Fraction, ...]:
-    m, lines = problem.n_models, np.arange(models.size)
-    left = iter(taken)
-    found = [exact_total(next(left))]
-    for rows in problem.rows:
+def _sums(
+    problem: RoutingProblem,
+    part: slice | Ints,
+    models: Ints,
+    cost: Floats,
+    read: Mapping[int, Floats],
+) -> _Sums:
+    """Of some queries on their models: objective `cost`, and usage, if `read` has it, by family."""
+    lines, found = np.arange(models.size), [exact_total(cost)]
+    for k, rows in enumerate(problem.rows):
         if _counted(rows):
-            use = [Fraction(0)] * rows.n_pools
-            count = np.bincount(models, minlength=m).tolist()
-            each = np.broadcast_to(rows.signed(rows.usage)[0], m).tolist()
-            pools = np.broadcast_to(rows.pool[0], m).tolist()
-            for times, one, r in zip(count, each, pools, strict=True):
-                if r >= 0:
-                    use[r] += times * Fraction(one)
-            found += use
+            continue
+        use = read[k] if k in read else entries(part_of(rows.usage, part), lines, models)
+        if rows.pool.size == rows.n_pools == 1 and rows.pool[0, 0] == 0:
+            found.append(exact_total(rows.signed(use)))
         else:
             pool = entries(part_of(rows.pool, part), lines, models)
-            found += exact_totals(rows.signed(next(left)), pool, rows.n_pools)
+            found += exact_totals(rows.signed(use), pool, rows.n_pools)
+    return np.bincount(models, minlength=problem.n_models), found
+
+
+def _added(problem: RoutingProblem, parts: Sequence[_Sums]) -> tuple[Fraction, ...]:
+    """Objective, and use of every row, of all parts together."""
+    count = np.sum([part[0] for part in parts], axis=0).tolist()
+    left = (sum(column, Fraction(0)) for column in zip(*(part[1] for part in parts), strict=True))
+    found = [next(left)]
+    for rows in problem.rows:
+        if not _counted(rows):
+            found += [next(left) for _ in range(rows.n_pools)]
+            continue
+        use = [Fraction(0)] * rows.n_pools
+        each = np.broadcast_to(rows.signed(rows.usage)[0], len(count)).tolist()
+        pools = np.broadcast_to(rows.pool[0], len(count)).tolist()
+        for times, one, r in zip(count, each, pools, strict=True):
+            if r >= 0:
+                use[r] += times * Fraction(one)
+        found += use
     return tuple(found)
 
 
@@ -157,29 +166,28 @@ def _cheapest_totals(
     problem: RoutingProblem,
     prices: Sequence[Prices],
     threads: int,
-    see: Callable[[list[LowChunk]], None] | None,
-) -> list[Fraction | None]:
-    """What `cheapest_total` gives at several prices; `see` is shown the chunks of the passes."""
+    see: Callable[[list[LowChunk]], T] | None,
+) -> tuple[list[Fraction | None], list[T]]:
+    """What `cheapest_total` gives at several prices, and what `see` gives for every chunk."""
     usable = [bool(each.vector.max(initial=0.0) <= _LARGEST_PRICE) for each in prices]
     if not any(usable) and see is None:
-        return [None] * len(prices)
+        return [None] * len(prices), []
     errors = np.array([rounding(each) for each in prices])
 
-    def visit(chunks: list[LowChunk]) -> list[Fraction | None]:
-        if see is not None:
-            see(chunks)
+    def visit(chunks: list[LowChunk]) -> tuple[list[Fraction | None], list[T]]:
         below = [chunk.low - least for chunk, least in zip(chunks, errors[:, 1], strict=True)]
-        return [exact_total(low) if np.isfinite(low).all() else None for low in below]
+        found = [exact_total(low) if np.isfinite(low).all() else None for low in below]
+        return found, [] if see is None else [see(chunks)]
 
     radius = errors[:, :1] * np.array([each.vector for each in prices])
     sweeper = Sweeper(problem, threads)
     parts = sweeper.sweep_below(prices, radius, errors[:, 0], visit, route=see is not None)
     totals: list[Fraction | None] = []
-    for good, column in zip(usable, zip(*parts, strict=True), strict=True):
+    for good, column in zip(usable, zip(*(part[0] for part in parts), strict=True), strict=True):
         found = [part for part in column if part is not None]
         whole = good and len(found) == len(parts)
         totals.append(sum(found, Fraction(0)) if whole else None)
-    return totals
+    return totals, [each for part in parts for each in part[1]]
 
 
 def rounded_down(number: Fraction) -> float:

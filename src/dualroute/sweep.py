@@ -73,6 +73,8 @@ class LowChunk:
         The least lower end of any model's cost, and the next, shape ``(stop - start,)``.
     chosen
         The model of the least.
+    cost, use
+        Its objective, and its usage of the family `Sweeper.riding`.
     """
 
     start: int
@@ -80,6 +82,8 @@ class LowChunk:
     low: Floats
     second: Floats
     chosen: Ints
+    cost: Floats
+    use: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,6 +198,13 @@ class Sweeper:
         object.__setattr__(self, "_other", tuple(other))
         if self.compiled is None:
             object.__setattr__(self, "compiled", n * m >= COMPILED_PAIRS)
+
+    @property
+    def riding(self) -> int | None:
+        """Which family's usage a compiled pass reads beside the objective, if any."""
+        if self._dense is None or not self.compiled:
+            return None
+        return next(k for k, rows in enumerate(self.problem.rows) if rows is self._dense.rows)
 
     @cached_property
     def edges(self) -> Ints:
@@ -410,7 +421,9 @@ class Sweeper:
                 for rows, wide in zip(problem.rows, radii, strict=True):
                     width += np.abs(rows.charge(wide, part))
                 width[~np.isfinite(priced)] = 0.0
-                found.append(LowChunk(start, stop, *_two_least(priced - width)))
+                low, second, chosen = _two_least(priced - width)
+                cost = objective[np.arange(stop - start), chosen]
+                found.append(LowChunk(start, stop, low, second, chosen, cost, _NO_VECTOR))
             return found
 
         return one
@@ -476,12 +489,15 @@ class Sweeper:
                 extra, wide_extra = (np.stack(part) for part in zip(*extras, strict=True))
             low = np.empty((several, stop - start))
             seen = low.shape if route else (several, 0)
-            second, chosen = np.empty(seen), np.empty(seen, np.int32)
+            second, chosen, cost = np.empty(seen), np.empty(seen, np.int32), np.empty(seen)
+            use = np.empty(seen if self._dense is not None else (several, 0))
             kernels.sweep_below(
                 start, stop, by_query, table, base, usage, charge, load, rate, extra,
-                widths[0], relative, widths[1], widths[2], wide_extra, low, second, chosen,
+                widths[0], relative, widths[1], widths[2], wide_extra,
+                low, second, chosen, cost, use,
             )  # fmt: skip
-            return [LowChunk(start, stop, *each) for each in zip(low, second, chosen, strict=True)]
+            each = zip(low, second, chosen, cost, use, strict=True)
+            return [LowChunk(start, stop, *arrays) for arrays in each]
 
         return one
 
