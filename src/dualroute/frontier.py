@@ -30,6 +30,7 @@ from dualroute.parametric import (
     exact,
     finite,
     relative_gap,
+    sparing,
     status_of,
     use_of,
 )
@@ -321,14 +322,19 @@ class _Search:
     def _tightest(self, last: float) -> float:
         """A value that can be kept and is nearly the tightest, of the whole batch."""
         if np.count_nonzero(self.line.rows) == 1:
-            problem = use_of(self.known.problem, self.known.problem.n_rows - 1)
-            alone = Known(problem, self.known.solver, self._options(GAP))
-            least = alone.solve(self._loosest(), self._options(GAP))
-            self.extra_solves, self.extra_passes = alone.solves, alone.passes
-            if least.routed is None:
-                return last
-            self._offer(least.routed.assignment)
-            return self.line.value_of(least.routed.use)
+            row = self.known.problem.n_rows - 1
+            for made in (sparing, use_of):
+                problem = made(self.known.problem, row)
+                if problem is None:
+                    continue
+                alone = Known(problem, self.known.solver, self._options(GAP))
+                least = alone.solve(self._loosest(), self._options(GAP))
+                self.extra_solves += alone.solves
+                self.extra_passes += alone.passes
+                if least.routed is not None:
+                    self._offer(least.routed.assignment)
+                    return self.line.value_of(least.routed.use)
+            return last
         return self._tightest_of_many(last)
 
     def _tightest_of_many(self, last: float) -> float:

@@ -225,7 +225,7 @@ def sweep_below(
     """
     m = base.shape[1]
     rows, lowest = np.empty((m, _STRIP)), np.empty(_STRIP)
-    costs, uses = np.empty((m, _STRIP), objective.dtype), np.empty((m, _STRIP), usage.dtype)
+    costs, uses = np.empty((m, _STRIP)), np.empty((m, _STRIP))
     rival, model = np.empty(_STRIP), np.empty(_STRIP, np.int64)
     for first in range(start, stop, _STRIP):
         b = min(_STRIP, stop - first)
@@ -252,13 +252,13 @@ def sweep_below(
                 if usage.size:
                     price, wide_price = charge[v, j], wide_charge[v, j]
                     for t in range(b):
-                        cost, use = np.float64(costs[j, t]), np.float64(uses[j, t])
+                        cost, use = costs[j, t], uses[j, t]
                         rows[j, t] = (cost + shift + price * use) - (
                             wide + part * abs(cost) + wide_price * abs(use)
                         )
                 else:
                     for t in range(b):
-                        cost = np.float64(costs[j, t])
+                        cost = costs[j, t]
                         rows[j, t] = (cost + shift) - (wide + part * abs(cost))
             if load.size:
                 for j in range(m):

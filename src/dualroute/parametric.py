@@ -273,6 +273,26 @@ def use_of(problem: RoutingProblem, row: int) -> RoutingProblem:
     return replace(problem, objective=grid)
 
 
+def sparing(problem: RoutingProblem, row: int) -> RoutingProblem | None:
+    """The problem of its cheapest routing, where some models use nothing of a row, without others.
+
+    Counting what all use, as `use_of` does, leaves every query tied with every other.
+
+    Returns
+    -------
+    RoutingProblem or None
+        None if use depends on the query, or a query would have no model.
+    """
+    rows, pool = problem.family(row)
+    if len(rows.usage) > 1 or len(rows.pool) > 1 or rows.signed(rows.usage).min() < 0:
+        return None
+    unused = (rows.pool[0] != pool) | (rows.usage[0] == 0)
+    grid = np.where(unused, problem.objective, np.inf)
+    if unused.all() or not np.isfinite(grid.min(axis=1)).all():
+        return None
+    return replace(problem, objective=grid.astype(problem.objective.dtype, copy=False))
+
+
 def finite(number: float | None) -> float | None:
     """For JSON, which has no infinities."""
     return number if number is not None and math.isfinite(number) else None
