@@ -19,6 +19,7 @@ Bools: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[Any]
 
 _EXACT_INTEGERS = 2.0**53
+_HEAD = 64  # values that tell most arrays of fractions
 _MANY, _MANY_LOADED = 2**16, 2**10  # values that repay importing numba, a call
 
 
@@ -144,6 +145,10 @@ def exact_sum(values: Floats) -> float:
     return as_float(sum(map(Fraction, values.ravel().tolist()), Fraction(0)))
 
 
+def _whole(values: Floats) -> bool:
+    return bool((values == np.rint(values)).all())
+
+
 def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
     """Correctly rounded sum of ``values`` per pool; entries of pool -1 count nowhere.
 
@@ -158,13 +163,14 @@ def exact_sums(values: Floats, pool: Ints, n_pools: int) -> Floats:
         Shape ``(n_pools,)``.
     """
     values = values.astype(np.float64, copy=False)
+    # Whole numbers (requests, tokens, 0/1 qualities) add up exactly in any order.
+    if _whole(values[:_HEAD]) and _whole(values):
+        with np.errstate(over="ignore"):
+            size = float(np.abs(values).sum())
+        if size < _EXACT_INTEGERS:
+            return pool_sums(values, pool, n_pools)
     if many(values.size) and np.isfinite(values).all():
         return np.array([as_float(total) for total in _exact_totals(values, pool, n_pools)])
-    # Whole numbers (requests, tokens, 0/1 qualities) add up exactly in any order.
-    with np.errstate(over="ignore"):
-        size = float(np.abs(values).sum())
-    if size < _EXACT_INTEGERS and bool((values == np.rint(values)).all()):
-        return pool_sums(values, pool, n_pools)
     order = np.argsort(pool, kind="stable")
     bounds = np.searchsorted(pool[order], np.arange(n_pools + 1))
     ordered = values[order]
