@@ -49,6 +49,7 @@ _FINE, _COARSE = 0.25, 0.2  # of the gap asked, of what is open: gap of the mast
 _NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound are routed
 _FIRST = 1.0  # seconds for counts where there are none
 _WHOLE = 1e-6
+_CANDIDATES, _LITTLE = 4, 1e-9  # counts that a box may be divided at; of a bound, as if gained
 _RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
 _PROMISING = 0.5  # of what is near enough: a region that promises less is left
 _NEARBY, _BETWEEN = 1.0, 0.3  # units from the relaxation; part of the way to others
@@ -470,12 +471,10 @@ class _Search:
                 closed = min(closed, bound)
             for part in branches:
                 order += 1
-                heapq.heappush(open_nodes, (bound, order, *part))
+                heapq.heappush(open_nodes, (max(bound, part.bound), order, part.low, part.high))
         self.bound = max(self.bound, min(closed, self.objective))
 
-    def _branched(
-        self, known: float, low: Ints, high: Ints
-    ) -> tuple[float, list[tuple[Ints, Ints]]]:
+    def _branched(self, known: float, low: Ints, high: Ints) -> tuple[float, list["_Box"]]:
         """A bound over a box, and the boxes it is divided into where that is not enough."""
         if (self.problem.pool @ low > self.problem.held * (1 + 1e-12)).any():
             return math.inf, []
@@ -490,40 +489,63 @@ class _Search:
             exact = self.problem.fixed_cost(low) + math.fsum(answer.lower.tolist())
             return max(bound, exact - 8 * _EPSILON * abs(exact)), []
         if solved is None:
-            return bound, _halves(low, high, (low + high) / 2.0)
+            return bound, _halves(low, high, int((high - low).argmax()), (low + high) / 2.0)
         counts = np.rint(solved.counts).astype(np.int64)
         if np.abs(solved.counts - counts).max() > _WHOLE:
-            return bound, _halves(low, high, solved.counts)
+            return bound, self._divided(bound, low, high, solved.counts)
         key = counts.tobytes()
         if key not in self._seen:
             if not self._deepened(counts):
                 self._look(counts)
-            return bound, [(low, high)]  # again, with what was learned
+            return bound, [_Box(low, high)]  # again, with what was learned
         if key in self._open and not self._closed(self._seen[key]):
             self._route(counts)
-            return bound, [(low, high)]
+            return bound, [_Box(low, high)]
         return bound, _around(low, high, counts)
 
+    def _divided(self, bound: float, low: Ints, high: Ints, at: Floats) -> list["_Box"]:
+        """The box divided where both parts say most (strong branching, by the product of gains)."""
+        away = np.where(high > low, np.abs(at - np.rint(at)), 0.0)
+        tried = [j for j in np.argsort(away)[::-1][:_CANDIDATES].tolist() if away[j] > _WHOLE]
+        least = _LITTLE * abs(bound) + 1e-300
+        best: list[_Box] = []
+        most = -1.0
+        for j in tried:
+            parts = [self._bounded(part) for part in _halves(low, high, j, at)]
+            said = math.prod(max(min(part.bound, self.objective) - bound, least) for part in parts)
+            if said > most:
+                best, most = parts, said
+        return best
 
-def _halves(low: Ints, high: Ints, at: Floats) -> list[tuple[Ints, Ints]]:
-    """The box divided where a count is furthest from whole."""
-    away = np.where(high > low, np.abs(at - np.rint(at)), -1.0)
-    if away.max() <= _WHOLE:
-        away = (high - low).astype(np.float64)
-    j = int(away.argmax())
+    def _bounded(self, box: "_Box") -> "_Box":
+        solved = self._master.relaxed(box.low, box.high)
+        return box if solved is None else _Box(box.low, box.high, solved.bound)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Box:
+    """Counts between two, and a bound on what they cost."""
+
+    low: Ints
+    high: Ints
+    bound: float = -math.inf
+
+
+def _halves(low: Ints, high: Ints, j: int, at: Floats) -> list[_Box]:
+    """The box divided at one count."""
     below = int(min(max(math.floor(at[j]), low[j]), high[j] - 1))
-    return [(low, _with(high, j, below)), (_with(low, j, below + 1), high)]
+    return [_Box(low, _with(high, j, below)), _Box(_with(low, j, below + 1), high)]
 
 
-def _around(low: Ints, high: Ints, counts: Ints) -> list[tuple[Ints, Ints]]:
+def _around(low: Ints, high: Ints, counts: Ints) -> list[_Box]:
     """The box divided so that one count stands by itself in one of the parts."""
     j = int((high - low).argmax())
     value = int(counts[j])
-    parts = [(_with(low, j, value), _with(high, j, value))]
+    parts = [_Box(_with(low, j, value), _with(high, j, value))]
     if value > low[j]:
-        parts.append((low, _with(high, j, value - 1)))
+        parts.append(_Box(low, _with(high, j, value - 1)))
     if value < high[j]:
-        parts.append((_with(low, j, value + 1), high))
+        parts.append(_Box(_with(low, j, value + 1), high))
     return parts
 
 
