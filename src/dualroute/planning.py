@@ -59,8 +59,6 @@ class ReplicaPlan:
         The first part: prices, opening and switching.
     certified_bound
         No counts and no routings cost less: proved.
-    best_bound
-        What the search claims, which may be more.
     gap
         ``(objective - certified_bound) / abs(objective)``; infinite without counts.
     infeasible
@@ -81,7 +79,6 @@ class ReplicaPlan:
     objective: float
     replica_cost: float
     certified_bound: float
-    best_bound: float
     infeasible: bool
     evaluations: int
     nodes: int
@@ -125,7 +122,6 @@ class ReplicaPlan:
             "objective": _finite(self.objective),
             "replica_cost": _finite(self.replica_cost),
             "certified_bound": _finite(self.certified_bound),
-            "best_bound": _finite(self.best_bound),
             "gap": _finite(self.gap),
             "unit": self.unit,
             "models": [one.model for one in self.replicas],
@@ -437,7 +433,6 @@ class _Asked:
             objective=math.fsum(plan.objective for plan, _ in found),
             replica_cost=paid,
             certified_bound=_sum_down([plan.bound for plan, _ in found]),
-            best_bound=_sum_down([plan.claimed_bound for plan, _ in found]),
             infeasible=any(plan.bound == math.inf for plan, _ in found),
             evaluations=sum(plan.evaluations for plan, _ in found),
             nodes=sum(plan.nodes for plan, _ in found),

@@ -8,9 +8,10 @@ r"""Capacity in whole units: an integer program over unit counts, by cuts and a 
 
 ``V_u`` is the optimum of a routing problem whose capacities grow with ``y``; it never grows with
 ``y``. Prices of that problem bound it from below by a plane in ``y``, whatever ``y`` is: a cut of
-Benders [1]_. The master problem over the cuts proposes unit counts, the routing problems answer
-with values and further cuts, and a branch and bound over boxes of counts ends it, whose node
-bounds are recomputed from the duals of its linear programs and hold whatever rounding did [2]_.
+Benders [1]_. A branch and bound over boxes of counts works on the linear programs over the cuts;
+the whole counts it comes upon are asked for values and further cuts, and those that promise enough
+are routed. Its bounds are recomputed from the duals of the linear programs and hold whatever
+rounding did [2]_.
 
 References
 ----------
@@ -40,14 +41,11 @@ from dualroute.solver import Clock
 _EPSILON = 2.0**-52
 _SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
 _ROUNDS = 60  # of fractional counts, before whole ones are asked for
-_RESERVED, _LONG = 0.2, 60.0  # of the time (of this many seconds at most), for the proof
-_PROPOSALS = 200  # of whole counts, before the tree
 _NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are good enough
 _ACCURACY = 0.1  # of the gap asked: of relaxed values, where it matters
 _ROUGH, _ROUGHER = 0.01, 0.3  # of the objective; of what is open: of relaxed values before
-_FINE, _COARSE = 0.25, 0.2  # of the gap asked, of what is open: gap of the master program
-_NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound are routed
-_FIRST = 1.0  # seconds for counts where there are none
+_NEARLY = 0.5  # of the gap asked: relaxed counts so near to the bound are routed
+_DIVE_EVERY, _DIVED = 10, 2.0  # boxes; times the gap asked: what is looked at may promise
 _WHOLE = 1e-6
 _CANDIDATES, _LITTLE = 4, 1e-9  # counts that a box may be divided at; of a bound, as if gained
 _RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
@@ -171,8 +169,6 @@ class UnitPlan:
     objective, bound
         Of these counts, infinite without, and proved of all counts; infinite where it is proved
         that there are none.
-    claimed_bound
-        What the master program's branch and cut says, which is not proved.
     evaluations, nodes
         Counts whose routing problems were solved, and nodes of the tree.
     interrupted
@@ -182,7 +178,6 @@ class UnitPlan:
     counts: Ints | None
     objective: float
     bound: float
-    claimed_bound: float
     evaluations: int
     nodes: int
     interrupted: bool = False
@@ -237,7 +232,6 @@ class _Search:
     objective: float = math.inf
     counts: Ints | None = None
     bound: float = -math.inf
-    claimed: float = -math.inf
     evaluations: int = 0
     nodes: int = 0
     interrupted: bool = False
@@ -253,7 +247,7 @@ class _Search:
         try:
             high = problem.high.astype(np.float64)
             if self.values.refusal(high):  # more capacity never hurts: no counts will do
-                self.bound = self.claimed = math.inf
+                self.bound = math.inf
                 return self._found()
             most = self._ask(high, math.inf)
             known = np.where(np.isfinite(most.upper), most.upper, most.lower)
@@ -265,8 +259,7 @@ class _Search:
             if problem.fits(rounded) and math.isfinite(self._look(rounded)):
                 self._route(rounded)
             self._relax()
-            self._propose()
-            self._settle()
+            self._dive(problem.low, problem.high)
             self._prove()
             self._settle()
         except KeyboardInterrupt:
@@ -275,12 +268,10 @@ class _Search:
 
     def _found(self) -> UnitPlan:
         bound = min(self.bound, self.objective)
-        claimed = max(bound, min(self.claimed, self.objective))
         return UnitPlan(
             self.counts,
             self.objective,
             bound,
-            claimed,
             self.evaluations,
             self.nodes,
             self.interrupted,
@@ -342,10 +333,6 @@ class _Search:
 
     def _settle(self) -> None:
         """Route the most promising counts, where they may be better than the best."""
-        if self.counts is None and not self._open:
-            proposed = self._master.whole(_FIRST, _COARSE)
-            if proposed is not None:
-                self._look(proposed[0])
         while (best := self._promising()) is not None:
             value, counts = best
             if not (math.isfinite(value) and self.objective - value > self._gap(value)):
@@ -401,37 +388,39 @@ class _Search:
 
     @property
     def _late(self) -> bool:
-        """Whether what is left of the time is needed to end: routings, and the proof."""
-        proof = _RESERVED * min(self.clock.time_limit, _LONG)
-        return self.clock.left <= max(proof, 2 * self._routing)
+        """Whether what is left of the time is needed to route the best counts."""
+        best = self._promising()
+        better = best is not None and self.objective - best[0] > self._gap(best[0])
+        return self.clock.left <= (2 * self._routing if better else 0.0)
 
-    def _propose(self) -> None:
-        """Whole counts that look best to the planes so far, until they prove to be."""
-        for _ in range(_PROPOSALS):
-            if self._late:
-                return
-            best = self._promising()
-            least = self.objective if best is None else min(self.objective, best[0])
-            open_part = (least - max(self.claimed, self.bound)) / max(abs(least), 1e-300)
-            gap = max(_FINE * self.mip_rel_gap, _COARSE * min(open_part, 1.0))
-            proposed = self._master.whole(self.clock.left, gap)
-            if proposed is None:
-                return
-            counts, claimed = proposed
-            self.claimed = max(self.claimed, claimed)
-            if self._closed(claimed):
-                return
-            best = self._promising()
-            if best is not None and best[0] - claimed <= _NEARLY * self._gap(best[0]):
-                self._route(best[1])
-                if self._closed(claimed):
-                    return
-                continue
-            if counts.tobytes() in self._seen:
-                return
-            if not self._deepened(counts):
+    def _dived(self, low: Ints, high: Ints) -> Ints | None:
+        """Whole counts in a box that fit, by fixing one fractional count after the other."""
+        problem = self.problem
+        for _ in range(low.size + 1):
+            solved = self._master.relaxed(low, high)
+            if solved is None:
+                return None
+            counts = np.rint(solved.counts).astype(np.int64)
+            away = np.abs(solved.counts - counts)
+            if away.max() <= _WHOLE:
+                return counts if problem.fits(counts) else None
+            # The nearest to whole first, upwards where it still fits: capacity is what serves.
+            j = int(np.where(away > _WHOLE, -away, -math.inf).argmax())
+            up = math.ceil(solved.counts[j])
+            raised = _with(low, j, up)
+            if (problem.pool @ raised > problem.held).any():
+                up = math.floor(solved.counts[j])
+                raised = _with(low, j, up)
+            low, high = raised, _with(high, j, up)
+        return None
+
+    def _dive(self, low: Ints, high: Ints) -> None:
+        """Look at counts that a dive finds, where they promise enough."""
+        counts = self._dived(low, high)
+        if counts is not None and counts.tobytes() not in self._seen:
+            promised = self._master.value(counts) - self.bound
+            if self.counts is None or promised <= _DIVED * self._gap(self.objective):
                 self._look(counts)
-            self.tell("whole units", self.objective, self.bound)
 
     def _deepened(self, counts: Ints) -> bool:
         """Whether planes between the relaxation's counts and others leave those others.
@@ -462,10 +451,16 @@ class _Search:
             least = min(open_nodes[0][0], closed)
             self.bound = max(self.bound, min(least, self.objective))
             self.tell("proof", self.objective, self.bound)
-            if self._closed(self.bound) or self.clock.expired:
+            if self._closed(self.bound) or self._late:
                 return
+            best = self._promising()
+            if best is not None and best[0] - self.bound <= _NEARLY * self._gap(best[0]):
+                self._route(best[1])
+                continue
             known, _, low, high = heapq.heappop(open_nodes)
             self.nodes += 1
+            if self.nodes % _DIVE_EVERY == 0:
+                self._dive(low, high)
             bound, branches = self._branched(known, low, high)
             if not branches:
                 closed = min(closed, bound)
@@ -696,42 +691,6 @@ class _Master:
         bound = paid + bound - 4 * _EPSILON * (paid + abs(bound))
         counts = np.clip(values[: self._d], low, high)
         return _Relaxed(counts, (paid + float(cost @ values)) * self._unit, bound * self._unit)
-
-    def whole(self, seconds: float, gap: float) -> tuple[Ints, float] | None:
-        """Whole counts that are best on the planes, and HiGHS's bound."""
-        problem, d = self._problem, self._d
-        lows, highs = self._box(problem.low, problem.high)
-        # Opening costs by a switch of their own, columns after all others.
-        opened = np.flatnonzero((problem.opening > 0) & (problem.low == 0) & (problem.high > 0))
-        model = QuietHighs()
-        model.setOptionValue("threads", 1)
-        model.setOptionValue("mip_rel_gap", gap)
-        model.setOptionValue("time_limit", max(0.05, min(seconds, 30.0)))
-        columns, extra = self._cost.size, opened.size
-        model.addVars(
-            columns + extra, np.concatenate([lows, np.zeros(extra)]),
-            np.concatenate([highs, np.ones(extra)]),
-        )  # fmt: skip
-        cost = np.concatenate([self._cost, problem.opening[opened] / self._unit])
-        model.changeColsCost(columns + extra, np.arange(columns + extra, dtype=np.int32), cost)
-        whole = np.concatenate([np.arange(d), columns + np.arange(extra)]).astype(np.int32)
-        model.changeColsIntegrality(
-            whole.size, whole, np.array([highspy.HighsVarType.kInteger] * whole.size)
-        )
-        for side, row in zip(self._sides, self._rows, strict=True):
-            _add_row(model, side, row)
-        for k, j in enumerate(opened.tolist()):
-            row = np.zeros(columns + extra)
-            row[columns + k], row[j] = problem.high[j], -1.0
-            _add_row(model, 0.0, row)
-        model.run()
-        solution = model.getSolution()
-        if not solution.value_valid:
-            return None
-        counts = np.rint(np.asarray(solution.col_value)[:d]).astype(np.int64)
-        paid = float(problem.opening[problem.low > 0].sum())
-        bound = float(model.getInfo().mip_dual_bound) * self._unit + paid
-        return np.clip(counts, problem.low, problem.high), bound
 
     def _box(self, low: Floats | Ints, high: Floats | Ints) -> tuple[Floats, Floats]:
         lows, highs = self._low.copy(), self._high.copy()
