@@ -34,7 +34,7 @@ class Told:
     def bound(self, counts, accuracy):
         return self.answer(counts)
 
-    def route(self, counts):
+    def route(self, counts, *, patient=False):
         return self.answer(counts)
 
     def refusal(self, counts):
@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_what_was_found():
     class Interrupted(Hinges):
         routed = False
 
-        def route(self, counts):
+        def route(self, counts, *, patient=False):
             self.routed = True
             return super().route(counts)
 

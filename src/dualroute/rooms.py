@@ -32,8 +32,8 @@ _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
 _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
 _SAFE = 1e-12
 _LEARNING = 0.7  # of the time is left for other things than prices from elsewhere
-_PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing, and if there is time
-_PATIENT, _FIRST = 0.1, 2.0  # so much of that; at least, where nothing is routed so far
+_PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
+_PATIENT, _FIRST = 0.2, 2.0  # of the time, where all hangs on it; where nothing is routed so far
 _AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
 
 T = TypeVar("T")
@@ -189,12 +189,12 @@ class Routings:
         )
         return tuple(cut for cut in found if cut is not None)
 
-    def route(self, counts: Ints) -> Answer:
+    def route(self, counts: Ints, *, patient: bool = False) -> Answer:
         """What it asks of whole counts ``(d,)`` that are worth it: routings, certified."""
         routed: dict[int, Solution] = {}
 
         def one(k: int) -> _One:
-            found, routed[k] = self._routed(k, counts)
+            found, routed[k] = self._routed(k, counts, patient)
             return found
 
         answer = self._answer(one)
@@ -263,10 +263,10 @@ class Routings:
                 break
         return Answer(upper, lower, tuple(cuts))
 
-    def _options(self, prices: Prices | None) -> SolveOptions:
+    def _options(self, prices: Prices, patient: bool) -> SolveOptions:
         pairs = max(room.problem.objective.size for room in self.rooms)
         patience = _PATIENCE + _PATIENCE_PER_PAIR * pairs
-        patience = max(patience, min(_PATIENT * self.clock.left, 10 * _PATIENCE))
+        patience = max(patience, _PATIENT * self.clock.left) if patient else patience
         return replace(
             self.options,
             mip_rel_gap=_FINER * self.options.mip_rel_gap,
@@ -284,7 +284,7 @@ class Routings:
         place = self.slots.index(room.slot)
         return slice(place * room.at.size, (place + 1) * room.at.size)
 
-    def _routed(self, number: int, counts: Ints) -> tuple["_One", Solution]:
+    def _routed(self, number: int, counts: Ints, patient: bool) -> tuple["_One", Solution]:
         """A room routed at whole counts, and what is proved of that."""
         room, known = self.rooms[number], self._known[number]
         cut = known.too_few(counts.astype(np.float64), self.clock)
@@ -292,7 +292,7 @@ class Routings:
             nothing = Solution(Status.INFEASIBLE, Termination.INFEASIBLE)
             return _One(math.inf, math.inf, (cut,)), nothing
         problem = room.at_counts(counts[self._mine(room)])
-        solution = self.solver.solve(problem, self._options(known.prices(counts)))
+        solution = self.solver.solve(problem, self._options(known.prices(counts), patient))
         if solution.termination is Termination.INTERRUPTED:
             self.stop.set()
             raise KeyboardInterrupt

@@ -137,6 +137,11 @@ class Answer:
     cuts: tuple[Cut, ...]
 
     @property
+    def unknown(self) -> bool:
+        """Whether some problem has no routing, and no proof that there is none."""
+        return not self.refused and not bool(np.isfinite(self.upper).all())
+
+    @property
     def refused(self) -> bool:
         """Whether it is proved that these counts are too few."""
         return bool((self.lower == math.inf).any())
@@ -153,8 +158,8 @@ class Values(Protocol):
         """What proves that counts ``(d,)`` are too few, if anything does."""
         ...
 
-    def route(self, counts: Ints) -> Answer:
-        """Routings at whole counts ``(d,)``."""
+    def route(self, counts: Ints, *, patient: bool = False) -> Answer:
+        """Routings at whole counts ``(d,)``, in as much time as it takes if `patient`."""
         ...
 
 
@@ -308,12 +313,12 @@ class _Search:
                 self._open[key] = counts.copy()
         return self._seen[key]
 
-    def _route(self, counts: Ints) -> Answer:
+    def _route(self, counts: Ints, *, patient: bool = False) -> Answer:
         """Route whole counts, learn from them, and hold them if they are the best."""
         key = counts.tobytes()
-        if key not in self._routed:
+        if key not in self._routed or (patient and self._routed[key].unknown):
             begun = self.clock.seconds
-            answer = self.values.route(counts)
+            answer = self.values.route(counts, patient=patient)
             self._routing = self.clock.seconds - begun
             self._routed[key] = answer
             self._open.pop(key, None)
@@ -478,7 +483,7 @@ class _Search:
         if self.counts is not None and self._closed(bound):
             return bound, []
         if (low == high).all():
-            answer = self._route(low)
+            answer = self._route(low, patient=True)  # nothing else is left to do here
             if answer.refused:
                 return math.inf, []
             exact = self.problem.fixed_cost(low) + math.fsum(answer.lower.tolist())
