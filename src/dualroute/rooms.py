@@ -33,7 +33,8 @@ _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are ren
 _SAFE = 1e-12
 _LEARNING = 0.7  # of the time is left for other things than prices from elsewhere
 _PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
-_PATIENT, _FIRST = 0.2, 2.0  # of the time, where all hangs on it; where nothing is routed so far
+_PATIENT, _LONGEST = 0.2, 60.0  # of the time, and seconds, where the proof hangs on it
+_FIRST = 2.0  # seconds at least, where nothing is routed so far
 _AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
 
 T = TypeVar("T")
@@ -266,7 +267,8 @@ class Routings:
     def _options(self, prices: Prices, patient: bool) -> SolveOptions:
         pairs = max(room.problem.objective.size for room in self.rooms)
         patience = _PATIENCE + _PATIENCE_PER_PAIR * pairs
-        patience = max(patience, _PATIENT * self.clock.left) if patient else patience
+        if patient:
+            patience = max(patience, min(_PATIENT * self.clock.left, _LONGEST))
         return replace(
             self.options,
             mip_rel_gap=_FINER * self.options.mip_rel_gap,
