@@ -352,7 +352,7 @@ class _Search:
 
         The region shrinks where the planes promised too much, and grows where they kept it.
         """
-        problem, radius = self.problem, _RADIUS
+        problem, radius, last = self.problem, _RADIUS, None
         best = self._relaxed_value(self.center, _ROUGH * self._size)
         for _ in range(_ROUNDS):
             whole = self._master.relaxed(problem.low, problem.high)
@@ -368,6 +368,9 @@ class _Search:
             solved = self._master.relaxed(low, high)
             if solved is None:
                 return
+            if last is not None and (solved.counts == last).all():
+                return  # what planes say here is as exact as it was asked for
+            last = solved.counts
             promised = best - solved.value
             if promised <= _PROMISING * near:  # nothing to win here
                 radius *= 4.0
@@ -387,7 +390,7 @@ class _Search:
 
     def _relaxed_value(self, counts: Floats, accuracy: float) -> float:
         """What counts cost with relaxed routings, at whole counts or not; learns from them."""
-        answer = self._ask(counts, max(accuracy, _ACCURACY * self._gap(self._size)))
+        answer = self._ask(counts, accuracy)
         self._master.add(answer.cuts)
         return self._master.paid(counts) + math.fsum(answer.upper.tolist())
 
