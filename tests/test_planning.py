@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -380,3 +381,21 @@ def test_a_floor_of_some_queries_asks_nothing_of_the_others():
                          options=EXACT)  # fmt: skip
     assert plan.status == "optimal"
     assert plan.objective == pytest.approx(1 + 4 + 2)
+
+
+def test_however_short_the_time_a_pool_is_filled_and_routed():
+    traffic, replicas = drawn(3, periods=4, n=30)
+    plan = plan_replicas(
+        traffic, [replace(one, size=4, most=20) for one in replicas],
+        limits=[QualityFloor(mean=FLOOR)], gpus=25.0, options=SolveOptions(time_limit=1e-6),
+    )  # fmt: skip
+    assert plan.counts is not None
+    assert (plan.counts @ [one.gpus for one in replicas] <= 25).all()
+    assert plan.certified_bound <= plan.objective
+
+
+def test_what_costs_nothing_is_proved_to():
+    free = period("noon", 5, cost=(0.0, 0.0))
+    plan = plan_replicas([free], [Replicas("m1", size=2, price=0.0, most=3)],
+                         limits=[QualityFloor(mean=0.75)], options=EXACT)  # fmt: skip
+    assert (plan.objective, plan.certified_bound, plan.status) == (0.0, 0.0, "optimal")

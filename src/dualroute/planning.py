@@ -283,7 +283,8 @@ def plan_replicas(
                     break
                 except KeyboardInterrupt:  # what runs ends with the best it has
                     stop.set()
-    return asked.plan(found, groups, rooms, time.perf_counter() - started)
+        # Inside: counts that Ctrl-C came too soon for are routed once more.
+        return asked.plan(found, groups, rooms, time.perf_counter() - started)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

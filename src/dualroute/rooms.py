@@ -46,7 +46,7 @@ class Room:
 
     `exact` is the same problem without a tolerance, for limits that are widened by it already.
     `at` and `each` tell for every replica which entry of the limits it makes, and what one more
-    adds to it; the last `families` families of limits are those of replicas.
+    adds to it.
     """
 
     traffic: Traffic
@@ -56,7 +56,6 @@ class Room:
     exact: RoutingProblem
     at: Ints
     each: Floats
-    families: int
 
     @classmethod
     def of(
@@ -88,7 +87,6 @@ class Room:
             exact=replace(problem, tolerance=0.0),
             at=np.array([start + order.index(one) for one in replicas]),
             each=np.array([one.size for one in replicas]) / traffic.weight,
-            families=len(columns),
         )
 
     @property
@@ -393,7 +391,8 @@ class _Bounds:
     def rent(self, prices: Floats, clock: Clock) -> tuple[list[Cut], Floats]:
         """Planes, and counts used ``(R,)``, where replicas are paid by use at ``(R,)``."""
         room, rent = self.room, np.full(self.room.problem.n_rows, math.inf)
-        rent[room.at] = prices / (room.each * room.share)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            rent[room.at] = np.where(prices > 0, prices / (room.each * room.share), 0.0)
         limit, nothing = room.limit(np.zeros(room.at.size)), np.zeros(rent.size)
         self.relaxation.look(nothing)  # bounds whatever the counts, and whatever comes after
         found = self.relaxation.at(limit, _ROUGHLY * self.relaxation.size, clock, rent)

@@ -45,6 +45,7 @@ _NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are go
 _ACCURACY = 0.1  # of the gap asked: of relaxed values, where it matters
 _ROUGH, _ROUGHER = 0.01, 0.3  # of the objective; of what is open: of relaxed values before
 _NEARLY = 0.5  # of the gap asked: relaxed counts so near to the bound are routed
+_LATE = 2  # counts that may be routed after the time, where none were before
 _DIVE_EVERY, _DIVED = 10, 2.0  # boxes; times the gap asked: what is looked at may promise
 _WHOLE = 1e-6
 _CANDIDATES, _LITTLE = 4, 1e-9  # counts that a box may be divided at; of a bound, as if gained
@@ -263,6 +264,7 @@ class _Search:
             rounded = np.ceil(self.center - _WHOLE).astype(np.int64)
             if problem.fits(rounded) and math.isfinite(self._look(rounded)):
                 self._route(rounded)
+            self.bound = max(self.bound, self._floor())
             self._relax()
             self._dive(problem.low, problem.high)
             self._prove()
@@ -270,6 +272,17 @@ class _Search:
         except KeyboardInterrupt:
             self.interrupted = True
         return self._found()
+
+    def _floor(self) -> float:
+        """What the least counts cost, and planes that fall with no count: exact where it is 0."""
+        least = [-math.inf] * self.problem.n_values
+        for cut in self.cuts:
+            if cut.value >= 0 and not cut.slope.any():
+                least[cut.value] = max(least[cut.value], cut.constant)
+        problem = self.problem
+        fixed = [*(problem.cost * problem.low).tolist(), *problem.opening[problem.low > 0].tolist()]
+        total = math.fsum([*fixed, *least])
+        return total if total == 0 else math.nextafter(total, -math.inf)
 
     def _found(self) -> UnitPlan:
         bound = min(self.bound, self.objective)
@@ -309,19 +322,19 @@ class _Search:
                     break
             value = fixed + math.fsum(answer.upper.tolist())
             self._seen[key] = value
-            if self.problem.fits(counts) and not answer.refused:
+            if self.problem.fits(counts) and not answer.refused and key not in self._routed:
                 self._open[key] = counts.copy()
         return self._seen[key]
 
     def _route(self, counts: Ints, *, patient: bool = False) -> Answer:
         """Route whole counts, learn from them, and hold them if they are the best."""
         key = counts.tobytes()
+        self._open.pop(key, None)
         if key not in self._routed or (patient and self._routed[key].unknown):
             begun = self.clock.seconds
             answer = self.values.route(counts, patient=patient)
             self._routing = self.clock.seconds - begun
             self._routed[key] = answer
-            self._open.pop(key, None)
             self._master.add(answer.cuts)
             if self.problem.fits(counts):
                 value = self.problem.fixed_cost(counts) + math.fsum(answer.upper.tolist())
@@ -338,14 +351,35 @@ class _Search:
 
     def _settle(self) -> None:
         """Route the most promising counts, where they may be better than the best."""
+        if self.counts is None:
+            self._look(self._filled())
+        late = 0  # routings after the time
         while (best := self._promising()) is not None:
             value, counts = best
             if not (math.isfinite(value) and self.objective - value > self._gap(value)):
                 return
-            before = self.objective
-            self._route(counts)
-            if math.isfinite(before) and self.clock.left < self._routing:
+            late += self.clock.left < self._routing
+            if late > _LATE or (late and self.counts is not None):
                 return
+            self._route(counts)
+
+    def _filled(self) -> Ints:
+        """Counts that fit, from below those of the relaxation, as many as the limits hold."""
+        problem = self.problem
+        counts: Ints = np.floor(self.center + _WHOLE).astype(np.int64)
+        counts = np.clip(counts, problem.low, problem.high)
+        if not problem.fits(counts):
+            counts = problem.low.copy()
+        room = counts < problem.high
+        while room.any():  # what is missing most comes first, and then the pool is filled
+            j = int(np.where(room, self.center - counts, -math.inf).argmax())
+            raised = _with(counts, j, int(counts[j]) + 1)
+            if problem.fits(raised):
+                counts = raised
+                room = room & (counts < problem.high)
+            else:
+                room[j] = False
+        return counts
 
     def _relax(self) -> None:
         """The linear relaxation, by cuts at fractional counts in a region that is trusted [3]_.
@@ -638,6 +672,7 @@ class _Master:
                 row = self._row((slice(0, d), cut.slope / size), (self._softly, 1.0))
                 side = cut.constant / size
                 side -= 8 * _EPSILON * (abs(side) + float(np.abs(row[:d]) @ self._high[:d]))
+                self._high[self._softly] = max(float(self._high[self._softly][0]), side + 1.0)
             else:
                 at, slope = self._values.start + cut.value, cut.slope / self._unit
                 side = cut.constant / self._unit
