@@ -11,6 +11,7 @@ from dualroute.cli import main
 from dualroute.errors import OptionError, TableError
 from dualroute.planning import Replicas, Traffic, plan_replicas, traffic_by
 from dualroute.planreport import plot_replicas
+from dualroute.rooms import Routings
 
 EXACT = SolveOptions(mip_rel_gap=0.0, time_limit=60.0)
 FLOOR = 0.55
@@ -399,3 +400,23 @@ def test_what_costs_nothing_is_proved_to():
     plan = plan_replicas([free], [Replicas("m1", size=2, price=0.0, most=3)],
                          limits=[QualityFloor(mean=0.75)], options=EXACT)  # fmt: skip
     assert (plan.objective, plan.certified_bound, plan.status) == (0.0, 0.0, "optimal")
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_ctrl_c_before_any_counts_leaves_some(monkeypatch, constant):
+    asked, bound = [], Routings.bound
+
+    def interrupted(self, counts, accuracy):
+        asked.append(counts)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return bound(self, counts, accuracy)
+
+    monkeypatch.setattr(Routings, "bound", interrupted)
+    traffic, replicas = drawn(2)
+    plan = plan_replicas(
+        traffic, replicas, limits=[QualityFloor(mean=FLOOR)], constant=constant, options=EXACT
+    )
+    assert plan.counts is not None
+    assert plan.certified_bound <= plan.objective < math.inf
+    assert len(asked) > 1

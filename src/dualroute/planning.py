@@ -245,7 +245,13 @@ def plan_replicas(
         mine = [room for room in rooms if room.slot in slots]
         share = _LONGER * workers / max(1, len(groups) - number)
         own = Clock(max(1e-3, clock.left * min(1.0, share)) if clock.left < math.inf else math.inf)
-        routings = Routings(problem, asked.replicas, mine, slots, chosen, each, own, inside, stop)
+        stopped = stop.is_set()
+        if stopped:  # by Ctrl-C: counts and routings still, as where the time is up
+            own = Clock(1e-3)
+        routings = Routings(
+            problem, asked.replicas, mine, slots, chosen, each, own, inside,
+            Event() if stopped else stop,
+        )  # fmt: skip
         kinds = {room.kind for room in mine}
         kind = kinds.pop() if len(kinds) == 1 else None
         try:
@@ -266,6 +272,8 @@ def plan_replicas(
         )
         if plan.interrupted:
             stop.set()
+            if plan.counts is None and not stopped:
+                return solved(number, inside)
         if kind is not None:  # hours of a day are alike: what was learned of one serves the next
             taught[kind] = distinct([*routings.prices, *taught.get(kind, [])])[:_TAUGHT]
         return plan, routings
