@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualroute.planes import Cut, UnitProblem, safe_bound
 from dualroute.solver import Clock
-from dualroute.units import Answer, Cut, UnitProblem, safe_bound, solve_units
+from dualroute.units import Answer, solve_units
 
 SEEDS = st.integers(0, 10**6)
 

@@ -14,11 +14,12 @@ from dualroute import registry
 from dualroute.arrays import Floats, Ints
 from dualroute.errors import OptionError
 from dualroute.formulation import Limit, Objective, Restriction
+from dualroute.planes import UnitProblem
 from dualroute.replicas import ReplicaFile, Replicas, Traffic, read_replicas, traffic_by
 from dualroute.rooms import Room, Routings, distinct
 from dualroute.routing import Plan
 from dualroute.solver import Clock, Progress, SolveOptions, Solver, for_many
-from dualroute.units import UnitPlan, UnitProblem, solve_units
+from dualroute.units import UnitPlan, solve_units
 
 __all__ = [
     "ReplicaFile",

@@ -20,13 +20,14 @@ from dualroute.arrays import Bools, Floats, Ints
 from dualroute.certificate import certify
 from dualroute.errors import TableError
 from dualroute.formulation import Capacity, Limit, Objective, Restriction, formulate
+from dualroute.planes import Cut, UnitProblem
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.relaxation import Relaxation
 from dualroute.replicas import Replicas, Traffic
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import Plan
 from dualroute.solver import Clock, Solution, SolveOptions, Solver, Status, Termination
-from dualroute.units import Answer, Cut, UnitProblem
+from dualroute.units import Answer
 
 _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
 _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
