@@ -158,3 +158,11 @@ def test_mean_quality_with_its_interval():
     assert quality.low <= 0.75 <= quality.high
     assert (cost.low, cost.high) == (3, 3)
     assert str(cost) == "3.0000 [3.0000, 3.0000]"
+
+
+def test_resamples_without_a_gap_leave_an_interval_of_numbers():
+    # Of four queries the strong model wins two and loses one: drawn anew, it often wins nothing.
+    quality = np.array([[0, 1], [1, 0], [0, 1], [1, 1]])
+    observed = Outcomes.from_arrays(np.ones((4, 2)), quality)
+    apgr = gap_recovered(observed, [np.zeros(4, int), np.ones(4, int)]).apgr
+    assert (apgr.value, apgr.low, apgr.high) == pytest.approx((0.5, 0.5, 0.5))

@@ -62,6 +62,40 @@ def test_chance_is_the_normal_quantile_of_both_samples():
     assert wider.chance > margin.chance
 
 
+def test_a_record_that_is_too_pessimistic_gives_no_credit():
+    # Outcomes are .1 above what was told, and .1 off that by turns: only the chance is left.
+    told = np.tile([0.4, 0.8], (50, 1))
+    off = np.tile([[0.0], [0.2]], (25, 1))
+    margin = floor_margin(record(told, told + off), asked=0.5, n=100)
+    assert margin.bias == pytest.approx(-0.1)
+    assert margin.predicted == pytest.approx(0.5 + margin.chance)
+    assert "+0 for what" in margin.words
+
+
+def test_skewed_costs_have_a_wider_margin_that_holds():
+    # Costs are gamma of shape .1 (skewness 6.3) about a mean that is told: what a batch of 100
+    # costs on the only model, against what a record of 300 promised. By the normal quantile
+    # some .90 of batches keep what .95 should.
+    draw, kept, normal = np.random.default_rng(3), [], []
+    flat = np.ones((300, 1))
+    for _ in range(300):
+        seen = draw.gamma(0.1, 10.0, (300, 1))
+        held = Record(Outcomes.from_arrays(flat, flat), Outcomes.from_arrays(seen, flat))
+        _, (margin,) = tighten([Budget(1e4, confidence=0.95)], held, 100, maximize="quality")
+        excess = draw.gamma(0.1, 10.0, 100 * 20).reshape(20, 100).mean(axis=1) - 1.0
+        kept.append((excess <= margin.bias + margin.chance).mean())
+        wide = norm.ppf(0.95) * seen.std(ddof=1) * np.sqrt(1 / 100 + 1 / 300)
+        normal.append((excess <= margin.bias + wide).mean())
+    assert np.mean(normal) < 0.92 < np.mean(kept)
+    assert np.mean(kept) == pytest.approx(0.95, abs=0.025)
+
+
+def test_no_routing_of_the_record_is_an_error_not_a_margin_of_nothing():
+    told = np.tile([0.5, 0.9], (50, 1))
+    with pytest.raises(ProblemError, match=r"50 known queries .* no margin can be learned"):
+        floor_margin(record(told, told - 0.1), asked=0.95)
+
+
 def test_selection_is_in_the_bias():
     # Both models are right half the time; predictions are noise about that, so the best-looking
     # of two promises .5 + sd / sqrt(pi) where single predictions are off by nothing on average.

@@ -13,7 +13,7 @@ from dualroute.curve import Hull, lambda_routings
 from dualroute.evaluation import realised
 from dualroute.predictor import cross_predict, folds_of
 from dualroute.predictors.clusters import Clusters
-from dualroute.predictors.hybrid import Hybrid, _peak
+from dualroute.predictors.hybrid import Hybrid, _combined, _peak
 from dualroute.predictors.mean import Mean
 from dualroute.predictors.regression import Regression
 from dualroute.predictors.retrieval import Retrieval
@@ -267,3 +267,17 @@ def test_hybrid_beats_plain_nearest_neighbours_on_real_tables(table):
     )
     cost = batch.column("cost").mean(axis=0)
     assert hull.mean(cost.min(), cost.max()) > AIQ[table]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_rounding_noise_between_models_gets_no_weight(seed):
+    # Models that differ by a factor alone, so that nothing but rounding sets them apart; and a
+    # part that ought to have a negative weight, so that something is left to explain.
+    draw = np.random.default_rng(seed)
+    shares = draw.uniform(0.1, 3, 9)
+    one, other = draw.normal(size=(2, 80, 1))
+    observed, *told = ((0.5 + 0.05 * what) * shares / 6 for what in (one - 0.5 * other, one, other))
+    mean = 2 * observed.mean(axis=0)
+    combined = _combined(observed / mean, [grid / mean for grid in told])
+    assert combined.apart.tolist() == [0.0, 0.0]
+    assert 0.5 < combined.common[0] < 1.2

@@ -23,6 +23,17 @@ def test_scale_of_each_kind():
     assert Link.of(np.array([[0.0, 5.0]])).offset.tolist() == [0.01, 0.05]
 
 
+def test_cost_is_in_shares_of_each_models_mean_whatever_its_unit():
+    dollars = np.array([[0.001, 0.5], [0.003, 0.1]])
+    for unit in (1.0, 1e6):
+        link = Link.of(unit * dollars, cost=True)
+        assert not link.unit
+        assert link.onto(unit * dollars) == pytest.approx(dollars / [0.002, 0.3])
+        assert link.back(link.onto(unit * dollars)) == pytest.approx(unit * dollars)
+    free = Link.of(np.zeros((2, 1)), cost=True)
+    assert free.back(free.onto(np.zeros((2, 1)))).tolist() == [[0], [0]]
+
+
 def test_values_beyond_the_range_are_brought_back():
     link = Link.of(np.array([[1.0], [3.0]]))
     assert link.back(np.array([[1e9], [-1e9]])).tolist() == [[3.0], [1.0]]
@@ -41,8 +52,9 @@ def test_spread_of_a_yes_or_no_is_that_of_its_chance():
 def test_spread_of_a_cost_is_relative():
     seen = np.array([[2.0], [6.0]])
     told = np.array([[4.0], [4.0]])  # off by half of itself
-    spread = Spread.of(Link.of(seen), told, seen)
-    assert spread.sd(np.array([[10.0]])) == pytest.approx(np.array([[5.0]]))
+    for unit in (1.0, 0.01):
+        spread = Spread.of(Link.of(unit * seen, cost=True), unit * told, unit * seen)
+        assert spread.sd(np.array([[10.0]])) == pytest.approx(np.array([[5.0]]))
 
 
 def test_looks_of_a_text_by_hand():

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from dualroute.cli import main
 from dualroute.errors import OptionError, TableError
 from dualroute.planning import Replicas, Traffic, plan_replicas, traffic_by
 from dualroute.planreport import plot_replicas
+from dualroute.rooms import Routings
 
 EXACT = SolveOptions(mip_rel_gap=0.0, time_limit=60.0)
 FLOOR = 0.55
@@ -380,3 +382,41 @@ def test_a_floor_of_some_queries_asks_nothing_of_the_others():
                          options=EXACT)  # fmt: skip
     assert plan.status == "optimal"
     assert plan.objective == pytest.approx(1 + 4 + 2)
+
+
+def test_however_short_the_time_a_pool_is_filled_and_routed():
+    traffic, replicas = drawn(3, periods=4, n=30)
+    plan = plan_replicas(
+        traffic, [replace(one, size=4, most=20) for one in replicas],
+        limits=[QualityFloor(mean=FLOOR)], gpus=25.0, options=SolveOptions(time_limit=1e-6),
+    )  # fmt: skip
+    assert plan.counts is not None
+    assert (plan.counts @ [one.gpus for one in replicas] <= 25).all()
+    assert plan.certified_bound <= plan.objective
+
+
+def test_what_costs_nothing_is_proved_to():
+    free = period("noon", 5, cost=(0.0, 0.0))
+    plan = plan_replicas([free], [Replicas("m1", size=2, price=0.0, most=3)],
+                         limits=[QualityFloor(mean=0.75)], options=EXACT)  # fmt: skip
+    assert (plan.objective, plan.certified_bound, plan.status) == (0.0, 0.0, "optimal")
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_ctrl_c_before_any_counts_leaves_some(monkeypatch, constant):
+    asked, bound = [], Routings.bound
+
+    def interrupted(self, counts, accuracy):
+        asked.append(counts)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+        return bound(self, counts, accuracy)
+
+    monkeypatch.setattr(Routings, "bound", interrupted)
+    traffic, replicas = drawn(2)
+    plan = plan_replicas(
+        traffic, replicas, limits=[QualityFloor(mean=FLOOR)], constant=constant, options=EXACT
+    )
+    assert plan.counts is not None
+    assert plan.certified_bound <= plan.objective < math.inf
+    assert len(asked) > 1

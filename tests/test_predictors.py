@@ -85,6 +85,18 @@ class TestContract:
         with pytest.raises(TableError, match="no text"):
             predictor().fit(TEXTS, OUTCOMES).predict([])
 
+    def test_a_cost_is_predicted_alike_in_any_unit(self, predictor):
+        # Dollars per query are below 1, thousandths of them above.
+        draw = np.random.default_rng(0)
+        texts = [f"add {i % 5} to {i % 7}" + " and more" * (i % 3) for i in range(60)]
+        cost = draw.uniform(0.5, 1, (60, 1)) * [1e-4, 1e-1] * (1 + np.arange(60)[:, None] % 3)
+        quality = (draw.random((60, 2)) < 0.5).astype(float)
+        told = [
+            predictor().fit(texts, Outcomes.from_arrays(unit * cost, quality)).predict(texts[:9])
+            for unit in (1.0, 1e3)
+        ]
+        assert np.allclose(1e3 * told[0].column("cost"), told[1].column("cost"), rtol=1e-6)
+
     def test_strange_texts_get_a_defined_answer(self, predictor):
         table = predictor().fit(TEXTS, OUTCOMES).predict(STRANGE)
         assert table.n_queries == len(STRANGE)  # Outcomes refuses NaN and ranges
@@ -112,9 +124,9 @@ class TestContract:
         quality = np.array(data.draw(st.lists(st.tuples(numbers, numbers), min_size=n, max_size=n)))
         table = predictor().fit(texts, Outcomes.from_arrays(quality, quality)).predict([*texts, ""])
         found = np.broadcast_to(table.column("quality"), (n + 1, 2))
-        # Equal columns in, equal columns out, but where quality alone is calibrated; an average
-        # lies between the extremes.
-        if predictor is not Hybrid:
+        # Equal columns in, equal columns out, but where quality alone is calibrated, or cost has
+        # a scale of its own; an average lies between the extremes.
+        if predictor not in (Hybrid, Regression):
             assert np.array_equal(found, np.broadcast_to(table.column("cost"), (n + 1, 2)))
         assert quality.min() <= found.min()
         assert found.max() <= quality.max()

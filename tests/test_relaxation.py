@@ -13,7 +13,7 @@ from dualroute.relaxation import Relaxation
 from dualroute.solver import Clock
 
 SEEDS = st.integers(0, 10**6)
-NO_HURRY = Clock(60.0)
+NO_HURRY = Clock(math.inf)
 
 
 def drawn(seed, n=12, m=3):
@@ -47,6 +47,13 @@ def as_program(problem, limit, rent=None):
     )
 
 
+def rounding(problem, limit, prices):
+    """How far sums in doubles may be off at such prices; high ones are what limits that hardly
+    can be kept ask for."""
+    sizes = np.abs(limit) + problem.n_queries * problem.row_size
+    return 1e-9 + 1e-14 * float(prices @ sizes)
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=SEEDS)
 def test_any_limits_are_answered_as_by_a_linear_program(seed):
@@ -62,7 +69,7 @@ def test_any_limits_are_answered_as_by_a_linear_program(seed):
             keeping = problem.with_limit(limit).without_objective()
             assert lagrangian(keeping, Prices.of(keeping, found.ray)).value > 0
         else:
-            assert found.lower <= program.fun + 1e-9
+            assert found.lower <= program.fun + rounding(problem, limit, found.prices)
             assert found.lower == pytest.approx(program.fun, abs=1e-5)
             assert found.upper == pytest.approx(program.fun, abs=1e-5)
 
@@ -94,10 +101,11 @@ def test_what_one_limit_taught_bounds_all_others(seed):
     other[1:] = draw.integers(3, 9, other.size - 1)
     program = as_program(problem, other)
     value, prices = relaxation.best(other)
+    off = rounding(problem, other, prices)
     assert value == pytest.approx(
-        lagrangian(problem.with_limit(other), Prices.of(problem, prices)).value, abs=1e-9
+        lagrangian(problem.with_limit(other), Prices.of(problem, prices)).value, abs=off
     )
-    assert program.status == 2 or value <= program.fun + 1e-9
+    assert program.status == 2 or value <= program.fun + off
 
 
 def test_limits_that_were_asked_for_cost_no_further_pass():

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualroute.planes import Cut, UnitProblem, safe_bound
 from dualroute.solver import Clock
-from dualroute.units import Answer, Cut, UnitProblem, safe_bound, solve_units
+from dualroute.units import Answer, solve_units
 
 SEEDS = st.integers(0, 10**6)
 
@@ -34,7 +35,7 @@ class Told:
     def bound(self, counts, accuracy):
         return self.answer(counts)
 
-    def route(self, counts):
+    def route(self, counts, *, patient=False):
         return self.answer(counts)
 
     def refusal(self, counts):
@@ -177,7 +178,7 @@ def test_ctrl_c_leaves_what_was_found():
     class Interrupted(Hinges):
         routed = False
 
-        def route(self, counts):
+        def route(self, counts, *, patient=False):
             self.routed = True
             return super().route(counts)
 
@@ -191,3 +192,29 @@ def test_ctrl_c_leaves_what_was_found():
     assert found.interrupted
     assert found.counts is not None
     assert found.bound <= 8 <= found.objective
+
+
+def test_counts_far_below_what_is_needed_are_left_by_one_cut():
+    def ten(counts):
+        if counts.sum() >= 10:
+            return Answer(np.zeros(1), np.zeros(1), (Cut(0, 0.0, np.zeros(2)),))
+        return Answer(np.array([math.inf]), np.array([math.inf]), (Cut(-1, 10.0, np.ones(2)),))
+
+    found = solved(units([1.0, 2.0], high=[8, 8]), Told(ten))
+    assert found.counts.tolist() == [8, 2]
+    assert found.objective == 12
+    assert found.bound == pytest.approx(12, rel=1e-9)
+
+
+def test_after_the_time_few_counts_are_routed():
+    class Unroutable(Hinges):
+        routed = 0
+
+        def route(self, counts, *, patient=False):
+            self.routed += 1
+            return Answer(np.array([math.inf]), np.array([-math.inf]), ())
+
+    value = Unroutable(np.array([[12.0, 4.0]]), np.array([[[5.0], [1.0]]]))
+    found = solve_units(units([3.0]), value, mip_rel_gap=0.0, clock=Clock(1e-9))
+    assert found.counts is None
+    assert value.routed <= 4

@@ -1114,8 +1114,7 @@ def predict(
     json: Json = None,
 ) -> None:
     """Predictors on simulated texts: time to learn, queries a second, memory."""
-    from dualroute.bench import bench_predict, machine, plain, prediction_report
-    from dualroute.report import print_report
+    from dualroute.bench import bench_predict, prediction_report
 
     _usable(None, json, None, 0.0)
     names = [name.strip() for name in predictors.split(",")]
@@ -1124,10 +1123,7 @@ def predict(
     if len(asked) != 1:
         raise OptionError(f"--queries is {queries!r}; give one number, as 1e5")
     rows = bench_predict(names, histories, asked[0], models, threads=threads, tell=_note)
-    values = {"machine": machine(), "rows": rows}
-    _emit(json, plain(values), lambda: print_report(prediction_report(rows)))
-    answered = bool(rows) and not any(row.error for row in rows)
-    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+    _finish_cases(rows, prediction_report, json)
 
 
 @bench.command(name="frontier")
@@ -1146,8 +1142,7 @@ def bench_frontier_(
     json: Json = None,
 ) -> None:
     """Certified frontiers of simulated tables, beside one cold solve in the same process."""
-    from dualroute.bench import bench_frontier, frontier_bench_report, machine, plain
-    from dualroute.report import print_report
+    from dualroute.bench import bench_frontier, frontier_bench_report
 
     _usable(None, json, None, 0.0)
     rows = bench_frontier(
@@ -1160,10 +1155,7 @@ def bench_frontier_(
         seed=seed,
         tell=_note,
     )
-    values = {"machine": machine(), "rows": rows}
-    _emit(json, plain(values), lambda: print_report(frontier_bench_report(rows)))
-    answered = bool(rows) and not any(row.error for row in rows)
-    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+    _finish_cases(rows, frontier_bench_report, json)
 
 
 @bench.command(name="plan")
@@ -1183,8 +1175,7 @@ def bench_plan_(
     json: Json = None,
 ) -> None:
     """Simulated days of replicas: the gap proved, and in what time."""
-    from dualroute.bench import PlanCase, bench_plan, machine, plain, plan_report
-    from dualroute.report import print_report
+    from dualroute.bench import PlanCase, bench_plan, plan_report
 
     _usable(None, json, None, 0.0)
     kinds = [kind.strip() for kind in counts.split(",")]
@@ -1197,10 +1188,7 @@ def bench_plan_(
         for kind in kinds
     ]
     rows = bench_plan(cases, tell=_note)
-    values = {"machine": machine(), "rows": rows}
-    _emit(json, plain(values), lambda: print_report(plan_report(rows)))
-    answered = bool(rows) and not any(row.error for row in rows)
-    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
+    _finish_cases(rows, plan_report, json)
 
 
 @bench.command()
@@ -1530,6 +1518,16 @@ def _usable(out: str | None, json: str | None, solver: str | None, tolerance: fl
         registry.create("solvers", solver)
     if not 0 <= tolerance < 1:
         raise OptionError(f"--feasibility-tolerance is {tolerance}; give 0 or more, below 1")
+
+
+def _finish_cases(rows: list[Any], report: Callable[[list[Any]], Any], json: str | None) -> None:
+    """Print the rows of a benchmark whose cases may each fail, and leave."""
+    from dualroute.bench import machine, plain
+    from dualroute.report import print_report
+
+    _emit(json, plain({"machine": machine(), "rows": rows}), lambda: print_report(report(rows)))
+    answered = bool(rows) and not any(row.error for row in rows)
+    raise typer.Exit(Exit.ANSWERED if answered else Exit.NOTHING_FOUND)
 
 
 def _finish_suite(rows: "list[SuiteRow]", json: str | None) -> None:

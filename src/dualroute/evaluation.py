@@ -232,6 +232,8 @@ def gap_recovered(
         Of one rule, from all-weak to all-strong; quality between two is interpolated.
     asked
         PGR to find the least share of strong calls for.
+    seed, resamples, level
+        Of the bootstrap; resamples in which both models are equally good are left out.
 
     Raises
     ------
@@ -264,9 +266,11 @@ def gap_recovered(
     trials = np.array(
         [average(line) for lines_ in _resampled(columns, seed, resamples) for line in lines_]
     )
+    trials = trials[np.isfinite(trials)]  # no gap, nothing to recover
     curve = recovered(columns.mean(axis=0))
+    value = average(columns.mean(axis=0))
     return Recovered(
-        apgr=_interval(average(columns.mean(axis=0)), trials, level),
+        apgr=_interval(value, trials if trials.size else np.array([value]), level),
         cpt={share: _first_share(shares, curve, share) for share in asked},
     )
 

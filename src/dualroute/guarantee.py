@@ -18,7 +18,7 @@ Method: TypeAlias = Literal["normal", "bernstein"]
 
 _ROUNDS = 8
 _SETTLED = 0.02  # of a margin: nearer than its own uncertainty
-_SECONDS = 2.0
+_SECONDS = 60.0  # a backstop: the gap ends it, so that margins do not depend on the machine
 _GAP = 1e-4  # and one query's share: a margin needs no proof
 
 
@@ -61,7 +61,8 @@ class Margin:
         What the predictions are held to instead, per query.
     bias
         How far a routing of the record overestimated itself, per query: the predictions' own
-        error with the selection of overestimated pairs in it.
+        error with the selection of overestimated pairs in it. Where it underestimated itself
+        this is negative, and not taken as credit.
     chance
         Allowed for the luck of the batch and of the record, per query.
     confidence
@@ -85,8 +86,9 @@ class Margin:
         holds = "reach" if self.limit == "quality_floor" else "keep"
         return (
             f"To {holds} {self.asked:.6g} a query in {100 * self.confidence:g} % of batches, the "
-            f"predictions are held to {self.predicted:.6g}: {self.bias:+.2g} for what routings "
-            f"of {self.n_record} known queries promised too much, {self.chance:.2g} for chance."
+            f"predictions are held to {self.predicted:.6g}: {max(self.bias, 0.0):+.2g} for what "
+            f"routings of {self.n_record} known queries promised too much, {self.chance:.2g} for "
+            "chance."
         )
 
 
@@ -112,11 +114,24 @@ def tighten(
     understate what it promises too much. The margin is therefore learned from routings: the
     record is routed under the same limits, brought to its size and tightened, and with the mean
     :math:`r` and the standard deviation :math:`s` of promise less outcome over the routed pairs
-    the margin is :math:`r + z_c\, s \sqrt{1/n + 1/n_r}`; the second term is for the luck of a
-    batch of ``n`` queries and of the record of :math:`n_r`. As the routing depends on the margin,
-    this is repeated until it settles. It is the calibration of a decision rather than of
-    predictions, in the manner of conformal risk control [1]_; ``"bernstein"`` has the empirical
-    Bernstein bound [2]_ in the place of the normal one, which holds at any size and asks for more.
+    the margin is :math:`\max(r, 0) + q\, s \sqrt{1/n + 1/n_r}`; the second term is for the luck
+    of a batch of ``n`` queries and of the record of :math:`n_r`. As the routing depends on the
+    margin, this is repeated until it settles. It is the calibration of a decision rather than of
+    predictions, in the manner of conformal risk control [1]_.
+
+    What happened to single queries is skewed, costs above all: a record that lacks the rare dear
+    ones has too low a mean and too small a deviation at once. So ``q`` is the normal quantile
+    :math:`z` with the first term of its expansion [2]_ in the skewness :math:`g` of the sample,
+    which for this difference of two means over the deviation of one is, with
+    :math:`v = 1/n + 1/n_r`,
+
+    .. math:: q = z + \frac{g}{\sqrt v} \left(\frac{1}{2 n_r}
+              + \Bigl(\frac{1}{n} + \frac{2}{n_r}\Bigr) \frac{z^2 - 1}{6}\right),
+
+    where that is more than ``z``. A negative ``r`` is no credit: predictors of the record were
+    learned from a part of the history, and what they say too much of everything shrinks as they
+    learn more. ``"bernstein"`` has the empirical Bernstein bound [3]_ in the place of the
+    expansion, over the span that the record shows: for small samples, and asks for much more.
 
     Both rest on batch and record being drawn from the same queries: no margin covers a change of
     traffic.
@@ -142,10 +157,17 @@ def tighten(
         The limits, and one `Margin` for each that was tightened. Where the record has no
         routing within the tightened limits, the margins are those of the last that had one.
 
+    Raises
+    ------
+    ProblemError
+        If no routing of the record is found within the limits as asked: there is nothing to
+        learn a margin from.
+
     References
     ----------
     .. [1] Angelopoulos et al. (2024), Conformal risk control, ICLR 2024, arXiv 2208.02814.
-    .. [2] Maurer and Pontil (2009), Empirical Bernstein bounds and sample variance penalization,
+    .. [2] Hall (1992), The bootstrap and Edgeworth expansion, Springer, section 2.4.
+    .. [3] Maurer and Pontil (2009), Empirical Bernstein bounds and sample variance penalization,
        arXiv 0907.3740.
     """
     if method not in ("normal", "bernstein"):
@@ -163,7 +185,7 @@ def tighten(
     options = SolveOptions(time_limit=_SECONDS, mip_rel_gap=gap, seed=seed)
     margin = np.zeros(len(promised))
     parts = np.zeros((len(promised), 2))
-    for _ in range(_ROUNDS):
+    for round_ in range(_ROUNDS):
         tightened = _with_margins(limits, promised, margin, n_queries)
         problem = formulate(
             record.predicted,
@@ -173,10 +195,16 @@ def tighten(
         )
         routed = chosen.solve(problem, options).assignment
         if routed is None:
+            if round_ == 0:
+                raise ProblemError(
+                    f"no routing of the {n_record} known queries was found within the limits as "
+                    "asked, so that no margin can be learned; loosen a limit, or leave the "
+                    "confidence out"
+                )
             break
         for k, i in enumerate(promised):
             parts[k] = _parts(limits[i], record, routed, n_queries, method)
-        wanted = np.maximum(parts.sum(axis=1), 0.0)
+        wanted = np.maximum(parts, 0.0).sum(axis=1)
         settled = np.abs(wanted - margin) <= _SETTLED * np.maximum(wanted, 1e-300)
         margin = wanted
         if settled.all():
@@ -212,10 +240,8 @@ def _parts(
     excess = promise - outcome if isinstance(limit, QualityFloor) else outcome - promise
     bias, sd, n_record = float(excess.mean()), float(excess.std(ddof=1)), excess.size
     if method == "normal":
-        from scipy.stats import norm
-
-        chance = float(norm.ppf(limit.confidence)) * sd * math.sqrt(1 / n_queries + 1 / n_record)
-        return bias, chance
+        wide = sd * math.sqrt(1 / n_queries + 1 / n_record)
+        return bias, _quantile(limit.confidence, excess, n_queries) * wide
     # Half of the error probability for the record, half for the batch.
     log = math.log(4.0 / (1.0 - limit.confidence))
     span = float(excess.max() - excess.min())
@@ -224,6 +250,19 @@ def _parts(
         for size in (n_queries, n_record)
     ]
     return bias, sum(terms)
+
+
+def _quantile(confidence: float, excess: Floats, n_queries: int) -> float:
+    """Standard errors to allow for, of the difference of a batch's mean and the record's."""
+    from scipy.stats import norm
+
+    z, n_record, sd = float(norm.ppf(confidence)), excess.size, float(excess.std())
+    if sd == 0:
+        return z
+    skewness = float((((excess - excess.mean()) / sd) ** 3).mean())
+    tail = (1 / n_queries + 2 / n_record) * (z**2 - 1) / 6
+    lean = (1 / (2 * n_record) + tail) / math.sqrt(1 / n_queries + 1 / n_record)
+    return z + max(skewness * lean, 0.0)
 
 
 def _with_margins(

@@ -11,7 +11,7 @@ _OFFSET = 0.01  # of a model's mean: zeros have a logarithm
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Link:
-    """How one column is modelled: as it is, or, where nothing is negative, by its logarithm.
+    """How one column is modelled: as it is, in shares of each model's mean, or by its logarithm.
 
     Attributes
     ----------
@@ -20,34 +20,46 @@ class Link:
     offset
         Per model, shape ``(m,)``: the scale is ``log(y + offset)``; None for ``y`` itself, which
         is also taken where everything lies in ``[0, 1]``.
+    share
+        Per model, shape ``(m,)``: the scale is ``y / share``; None unless the column is a cost.
     """
 
     low: float
     high: float
-    offset: Floats | None
+    offset: Floats | None = None
+    share: Floats | None = None
 
     @classmethod
-    def of(cls, grid: Floats) -> "Link":
-        """The link of an observed column, shape ``(n, m)``."""
+    def of(cls, grid: Floats, *, cost: bool = False) -> "Link":
+        """The link of an observed column, shape ``(n, m)``, and whether it is the cost.
+
+        Costs of models differ by orders of magnitude, and are fractions of a dollar as often as
+        thousands of tokens: in shares of each model's mean they are alike, whatever the unit.
+        """
         low, high = float(grid.min()), float(grid.max())
-        if low < 0 or high <= 1:
-            return cls(low, high, None)
+        if low < 0 or (high <= 1 and not cost):
+            return cls(low, high)
         mean = grid.mean(axis=0, dtype=np.float64)
-        return cls(low, high, _OFFSET * np.where(mean > 0, mean, 1.0))
+        size = np.where(mean > 0, mean, 1.0)
+        return cls(low, high, share=size) if cost else cls(low, high, offset=_OFFSET * size)
 
     @property
     def unit(self) -> bool:
-        """Whether everything lies in ``[0, 1]``, as qualities do."""
-        return self.low >= 0 and self.high <= 1
+        """Whether it is a chance or a share, all in ``[0, 1]``, as qualities are."""
+        return self.low >= 0 and self.high <= 1 and self.share is None
 
     def onto(self, grid: Floats) -> Floats:
         """Values on the scale of the model, float64."""
         values = grid.astype(np.float64)
+        if self.share is not None:
+            return values / self.share
         return values if self.offset is None else np.log(values + self.offset)
 
     def back(self, values: Floats) -> Floats:
         """Values of the column from those on the scale, within the range observed."""
-        if self.offset is not None:
+        if self.share is not None:
+            values = values * self.share
+        elif self.offset is not None:
             values = np.exp(np.minimum(values, 700.0)) - self.offset
         return np.clip(values, self.low, self.high)
 
@@ -55,7 +67,8 @@ class Link:
         """Variance up to a factor: that of a yes or no, of a fixed relative error, or constant."""
         if self.unit:
             return predicted * (1.0 - predicted)
-        return np.ones_like(predicted) if self.offset is None else predicted**2
+        relative = self.offset is not None or self.share is not None
+        return predicted**2 if relative else np.ones_like(predicted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,11 +14,12 @@ from dualroute import registry
 from dualroute.arrays import Floats, Ints
 from dualroute.errors import OptionError
 from dualroute.formulation import Limit, Objective, Restriction
+from dualroute.planes import UnitProblem
 from dualroute.replicas import ReplicaFile, Replicas, Traffic, read_replicas, traffic_by
 from dualroute.rooms import Room, Routings, distinct
 from dualroute.routing import Plan
 from dualroute.solver import Clock, Progress, SolveOptions, Solver, for_many
-from dualroute.units import UnitPlan, UnitProblem, solve_units
+from dualroute.units import UnitPlan, solve_units
 
 __all__ = [
     "ReplicaFile",
@@ -59,8 +60,6 @@ class ReplicaPlan:
         The first part: prices, opening and switching.
     certified_bound
         No counts and no routings cost less: proved.
-    best_bound
-        What the search claims, which may be more.
     gap
         ``(objective - certified_bound) / abs(objective)``; infinite without counts.
     infeasible
@@ -81,7 +80,6 @@ class ReplicaPlan:
     objective: float
     replica_cost: float
     certified_bound: float
-    best_bound: float
     infeasible: bool
     evaluations: int
     nodes: int
@@ -125,7 +123,6 @@ class ReplicaPlan:
             "objective": _finite(self.objective),
             "replica_cost": _finite(self.replica_cost),
             "certified_bound": _finite(self.certified_bound),
-            "best_bound": _finite(self.best_bound),
             "gap": _finite(self.gap),
             "unit": self.unit,
             "models": [one.model for one in self.replicas],
@@ -249,7 +246,13 @@ def plan_replicas(
         mine = [room for room in rooms if room.slot in slots]
         share = _LONGER * workers / max(1, len(groups) - number)
         own = Clock(max(1e-3, clock.left * min(1.0, share)) if clock.left < math.inf else math.inf)
-        routings = Routings(problem, asked.replicas, mine, slots, chosen, each, own, inside, stop)
+        stopped = stop.is_set()
+        if stopped:  # by Ctrl-C: counts and routings still, as where the time is up
+            own = Clock(1e-3)
+        routings = Routings(
+            problem, asked.replicas, mine, slots, chosen, each, own, inside,
+            Event() if stopped else stop,
+        )  # fmt: skip
         kinds = {room.kind for room in mine}
         kind = kinds.pop() if len(kinds) == 1 else None
         try:
@@ -270,6 +273,8 @@ def plan_replicas(
         )
         if plan.interrupted:
             stop.set()
+            if plan.counts is None and not stopped:
+                return solved(number, inside)
         if kind is not None:  # hours of a day are alike: what was learned of one serves the next
             taught[kind] = distinct([*routings.prices, *taught.get(kind, [])])[:_TAUGHT]
         return plan, routings
@@ -287,7 +292,8 @@ def plan_replicas(
                     break
                 except KeyboardInterrupt:  # what runs ends with the best it has
                     stop.set()
-    return asked.plan(found, groups, rooms, time.perf_counter() - started)
+        # Inside: counts that Ctrl-C came too soon for are routed once more.
+        return asked.plan(found, groups, rooms, time.perf_counter() - started)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -437,7 +443,6 @@ class _Asked:
             objective=math.fsum(plan.objective for plan, _ in found),
             replica_cost=paid,
             certified_bound=_sum_down([plan.bound for plan, _ in found]),
-            best_bound=_sum_down([plan.claimed_bound for plan, _ in found]),
             infeasible=any(plan.bound == math.inf for plan, _ in found),
             evaluations=sum(plan.evaluations for plan, _ in found),
             nodes=sum(plan.nodes for plan, _ in found),

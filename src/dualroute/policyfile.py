@@ -2,6 +2,7 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,11 +156,10 @@ def _get(content: dict[str, Any], name: str, kind: type) -> Any:
 
 
 def _number(content: dict[str, Any], name: str) -> float:
-    value = content.get(name)
-    try:
-        number = math.nan if isinstance(value, bool | str) else float(value)  # type: ignore[arg-type]
-    except (TypeError, OverflowError):
-        number = math.nan
+    value, number = content.get(name), math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            number = float(value)
     if not math.isfinite(number):
         raise PolicyError(f"field {name!r} is {repr(value)[:60]}; it is a finite number")
     return number

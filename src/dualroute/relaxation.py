@@ -43,7 +43,7 @@ _STEEP = 10.0  # of a mean query's cost, for a limit's whole size: what only tig
 _FAR = 10.0  # of a mean query's cost: who hopes for so much may have asked for too little
 _HOT = 0.002  # of a mean query's cost: the first temperature of smoothing
 _NEAR_TIES = 60  # a row: queries that should feel it
-_PINNINGS = 200  # of prices on the way to where a quadratic is largest
+_WORK, _LEAST_PINNINGS = 3e7, 10  # of a Newton step: rounds times the cube of the prices; rounds
 _LITTLE = 1e-6
 _SMOOTH = 0.5  # of the way from the best prices known to those of the mixture
 _STRICT = 1e6  # of the cost: what exceeding limits by their size is charged, where all must be kept
@@ -59,7 +59,8 @@ class Relaxed:
     Attributes
     ----------
     upper
-        Cost of a mixture of routings that keeps the limits; infinite without one.
+        Cost of a mixture of routings that keeps the limits, or what a Newton step from the best
+        plane expects at most; infinite without either.
     lower
         Value of the best plane.
     prices
@@ -105,7 +106,8 @@ class _Point:
         damping += 1e-9 * float(np.abs(slope).max()) + 1e-300
         reach = 1.0 + float(np.abs(x).max())
         gradient, pinned = slope, _outward(x, slope, high)
-        for _ in range(min(4 * x.size, _PINNINGS)):
+        work = max(_LEAST_PINNINGS, int(_WORK / x.size**3))
+        for _ in range(min(4 * x.size, work)):
             free = np.flatnonzero(~pinned)
             if free.size:
                 square = curvature[np.ix_(free, free)] + damping * np.eye(free.size)
@@ -224,9 +226,11 @@ class Relaxation:
         smooth, damping, failures, resting = _SMOOTH, 1.0, 0, 0
         for _ in range(_PASSES):
             lower, point = self._best(held, most)
+            if clock.expired:
+                return found(lower, lower, point)
             gain, target = point.step(held, most)
             short = 2 * (gain + point.smoothing)  # of the optimum, where the quadratic is right
-            if short <= near or clock.expired:
+            if short <= near:
                 return found(lower + short, lower, point)
             if not resting and near < 2 * gain < _FAR:
                 self._look(point.scaled + damping * (target - point.scaled))

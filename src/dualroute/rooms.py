@@ -20,20 +20,22 @@ from dualroute.arrays import Bools, Floats, Ints
 from dualroute.certificate import certify
 from dualroute.errors import TableError
 from dualroute.formulation import Capacity, Limit, Objective, Restriction, formulate
+from dualroute.planes import Cut, UnitProblem
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.relaxation import Relaxation
 from dualroute.replicas import Replicas, Traffic
 from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import Plan
 from dualroute.solver import Clock, Solution, SolveOptions, Solver, Status, Termination
-from dualroute.units import Answer, Cut, UnitProblem
+from dualroute.units import Answer
 
 _FINER = 0.1  # of the gap asked for: how far routings may be from their optimum
 _ROUGHLY = 1e-3  # of a room's cost: how well it is known where replicas are rented
 _SAFE = 1e-12
 _LEARNING = 0.7  # of the time is left for other things than prices from elsewhere
-_PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing, and if there is time
-_PATIENT, _FIRST = 0.1, 2.0  # so much of that; at least, where nothing is routed so far
+_PATIENCE, _PATIENCE_PER_PAIR = 3.0, 3e-6  # seconds for one routing
+_PATIENT, _LONGEST = 0.2, 60.0  # of the time, and seconds, where the proof hangs on it
+_FIRST = 2.0  # seconds at least, where nothing is routed so far
 _AT_ONCE = 4  # rooms of one answer, where there are threads: the first that fails ends it
 
 T = TypeVar("T")
@@ -45,7 +47,7 @@ class Room:
 
     `exact` is the same problem without a tolerance, for limits that are widened by it already.
     `at` and `each` tell for every replica which entry of the limits it makes, and what one more
-    adds to it; the last `families` families of limits are those of replicas.
+    adds to it.
     """
 
     traffic: Traffic
@@ -55,7 +57,6 @@ class Room:
     exact: RoutingProblem
     at: Ints
     each: Floats
-    families: int
 
     @classmethod
     def of(
@@ -87,7 +88,6 @@ class Room:
             exact=replace(problem, tolerance=0.0),
             at=np.array([start + order.index(one) for one in replicas]),
             each=np.array([one.size for one in replicas]) / traffic.weight,
-            families=len(columns),
         )
 
     @property
@@ -189,12 +189,12 @@ class Routings:
         )
         return tuple(cut for cut in found if cut is not None)
 
-    def route(self, counts: Ints) -> Answer:
+    def route(self, counts: Ints, *, patient: bool = False) -> Answer:
         """What it asks of whole counts ``(d,)`` that are worth it: routings, certified."""
         routed: dict[int, Solution] = {}
 
         def one(k: int) -> _One:
-            found, routed[k] = self._routed(k, counts)
+            found, routed[k] = self._routed(k, counts, patient)
             return found
 
         answer = self._answer(one)
@@ -263,10 +263,11 @@ class Routings:
                 break
         return Answer(upper, lower, tuple(cuts))
 
-    def _options(self, prices: Prices | None) -> SolveOptions:
+    def _options(self, prices: Prices, patient: bool) -> SolveOptions:
         pairs = max(room.problem.objective.size for room in self.rooms)
         patience = _PATIENCE + _PATIENCE_PER_PAIR * pairs
-        patience = max(patience, min(_PATIENT * self.clock.left, 10 * _PATIENCE))
+        if patient:
+            patience = max(patience, min(_PATIENT * self.clock.left, _LONGEST))
         return replace(
             self.options,
             mip_rel_gap=_FINER * self.options.mip_rel_gap,
@@ -284,7 +285,7 @@ class Routings:
         place = self.slots.index(room.slot)
         return slice(place * room.at.size, (place + 1) * room.at.size)
 
-    def _routed(self, number: int, counts: Ints) -> tuple["_One", Solution]:
+    def _routed(self, number: int, counts: Ints, patient: bool) -> tuple["_One", Solution]:
         """A room routed at whole counts, and what is proved of that."""
         room, known = self.rooms[number], self._known[number]
         cut = known.too_few(counts.astype(np.float64), self.clock)
@@ -292,7 +293,7 @@ class Routings:
             nothing = Solution(Status.INFEASIBLE, Termination.INFEASIBLE)
             return _One(math.inf, math.inf, (cut,)), nothing
         problem = room.at_counts(counts[self._mine(room)])
-        solution = self.solver.solve(problem, self._options(known.prices(counts)))
+        solution = self.solver.solve(problem, self._options(known.prices(counts), patient))
         if solution.termination is Termination.INTERRUPTED:
             self.stop.set()
             raise KeyboardInterrupt
@@ -391,7 +392,8 @@ class _Bounds:
     def rent(self, prices: Floats, clock: Clock) -> tuple[list[Cut], Floats]:
         """Planes, and counts used ``(R,)``, where replicas are paid by use at ``(R,)``."""
         room, rent = self.room, np.full(self.room.problem.n_rows, math.inf)
-        rent[room.at] = prices / (room.each * room.share)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            rent[room.at] = np.where(prices > 0, prices / (room.each * room.share), 0.0)
         limit, nothing = room.limit(np.zeros(room.at.size)), np.zeros(rent.size)
         self.relaxation.look(nothing)  # bounds whatever the counts, and whatever comes after
         found = self.relaxation.at(limit, _ROUGHLY * self.relaxation.size, clock, rent)

@@ -197,20 +197,10 @@ class Solver(Protocol):
 
 def for_many(solver: Solver) -> Solver:
     """The solver, set up for many solves in one go: loading compiled code is then repaid."""
-    if getattr(solver, "compiled", True) is None:
-        return _with(solver, compiled=True)
-    return solver
-
-
-def for_bounds(solver: Solver) -> Solver:
-    """The solver, set up to end at the optimum of the relaxation, where it can."""
-    if getattr(solver, "relax", True) is False:
-        return _with(solver, relax=True)
-    return solver
-
-
-def _with(solver: Any, **options: bool) -> Solver:
-    changed: Solver = replace(solver, **options)  # every registered solver is a dataclass
+    if getattr(solver, "compiled", True) is not None:
+        return solver
+    frozen: Any = solver  # every registered solver is a dataclass
+    changed: Solver = replace(frozen, compiled=True)
     return changed
 
 

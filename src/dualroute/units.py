@@ -8,17 +8,15 @@ r"""Capacity in whole units: an integer program over unit counts, by cuts and a 
 
 ``V_u`` is the optimum of a routing problem whose capacities grow with ``y``; it never grows with
 ``y``. Prices of that problem bound it from below by a plane in ``y``, whatever ``y`` is: a cut of
-Benders [1]_. The master problem over the cuts proposes unit counts, the routing problems answer
-with values and further cuts, and a branch and bound over boxes of counts ends it, whose node
-bounds are recomputed from the duals of its linear programs and hold whatever rounding did [2]_.
+Benders [1]_. A branch and bound over boxes of counts works on the linear programs over the cuts;
+the whole counts it comes upon are asked for values and further cuts, and those that promise enough
+are routed. Its bounds are safe: see `dualroute.planes`.
 
 References
 ----------
 .. [1] Benders (1962), Partitioning procedures for solving mixed-variables programming problems,
    Numerische Mathematik 4.
-.. [2] Neumaier and Shcherbina (2004), Safe bounds in linear and mixed-integer linear programming,
-   Mathematical Programming 99.
-.. [3] Linderoth and Wright (2003), Decomposition algorithms for stochastic programming on a
+.. [2] Linderoth and Wright (2003), Decomposition algorithms for stochastic programming on a
    computational grid, Computational Optimization and Applications 24,
    doi:10.1023/A:1021858008222.
 """
@@ -29,93 +27,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import highspy
 import numpy as np
 
-from dualroute.arrays import Bools, Floats, Ints
+from dualroute.arrays import Floats, Ints
 from dualroute.certificate import PROVED_OPTIMAL
-from dualroute.highs import QuietHighs
+from dualroute.planes import Cut, Planes, UnitProblem
 from dualroute.solver import Clock
 
 _EPSILON = 2.0**-52
-_SCALE = 1e3  # of the objective in HiGHS, whose tolerances are absolute
 _ROUNDS = 60  # of fractional counts, before whole ones are asked for
-_RESERVED, _LONG = 0.2, 60.0  # of the time (of this many seconds at most), for the proof
-_PROPOSALS = 200  # of whole counts, before the tree
 _NEAR = 0.3  # of the gap asked: nearer to their bound, fractional counts are good enough
 _ACCURACY = 0.1  # of the gap asked: of relaxed values, where it matters
 _ROUGH, _ROUGHER = 0.01, 0.3  # of the objective; of what is open: of relaxed values before
-_FINE, _COARSE = 0.25, 0.2  # of the gap asked, of what is open: gap of the master program
-_NEARLY = 0.5  # of the gap asked: relaxed counts so near to the master's bound are routed
-_FIRST = 1.0  # seconds for counts where there are none
+_NEARLY = 0.5  # of the gap asked: relaxed counts so near to the bound are routed
+_LATE = 2  # counts that may be routed after the time, where none were before
+_DIVE_EVERY, _DIVED = 10, 2.0  # boxes; times the gap asked: what is looked at may promise
 _WHOLE = 1e-6
+_CANDIDATES, _LITTLE = 4, 1e-9  # counts that a box may be divided at; of a bound, as if gained
 _RADIUS = 1.0  # units: how far from the best fractional counts the planes are trusted at first
 _PROMISING = 0.5  # of what is near enough: a region that promises less is left
 _NEARBY, _BETWEEN = 1.0, 0.3  # units from the relaxation; part of the way to others
 _LOOSELY = 3.0  # times the gap asked: how well values there are known
 _KEPT = 0.1  # of what was promised: with more the best fractional counts move
-_INFINITY = highspy.kHighsInf
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class UnitProblem:
-    """What unit counts cost, and the limits they keep by themselves.
-
-    Attributes
-    ----------
-    cost, opening
-        Of every unit, and once where a count is above 0, both ``(d,)`` and at least 0.
-    low, high
-        Whole numbers, ``(d,)``.
-    pool, held
-        Non-negative rows ``(r, d)`` and what each may come to, ``(r,)``.
-    switches
-        Pairs of counts and what each unit of their difference costs.
-    n_values
-        Number of routing problems, ``u``.
-    """
-
-    cost: Floats
-    opening: Floats
-    low: Ints
-    high: Ints
-    pool: Floats
-    held: Floats
-    switches: tuple[tuple[int, int, float], ...]
-    n_values: int
-
-    def fixed_cost(self, counts: Ints) -> float:
-        """What whole counts cost without any routing."""
-        apart = [cost * abs(int(counts[a]) - int(counts[b])) for a, b, cost in self.switches]
-        return math.fsum(
-            [*(self.cost * counts).tolist(), *self.opening[counts > 0].tolist(), *apart]
-        )
-
-    def fits(self, counts: Ints) -> bool:
-        """Whether whole counts keep the limits among themselves."""
-        within = self.pool @ counts <= self.held * (1 + 1e-12)
-        return bool(within.all()) and bool(((counts >= self.low) & (counts <= self.high)).all())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cut:
-    """A plane below one value, ``V_u(y) >= constant - slope . y`` for every count.
-
-    With `value` -1 it says that no routing exists unless ``slope . y >= constant``.
-
-    Attributes
-    ----------
-    value
-        Number of the routing problem.
-    constant
-        Rounded down.
-    slope
-        Non-negative, ``(d,)``.
-    """
-
-    value: int
-    constant: float
-    slope: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +71,11 @@ class Answer:
     cuts: tuple[Cut, ...]
 
     @property
+    def unknown(self) -> bool:
+        """Whether some problem has no routing, and no proof that there is none."""
+        return not self.refused and not bool(np.isfinite(self.upper).all())
+
+    @property
     def refused(self) -> bool:
         """Whether it is proved that these counts are too few."""
         return bool((self.lower == math.inf).any())
@@ -154,8 +92,8 @@ class Values(Protocol):
         """What proves that counts ``(d,)`` are too few, if anything does."""
         ...
 
-    def route(self, counts: Ints) -> Answer:
-        """Routings at whole counts ``(d,)``."""
+    def route(self, counts: Ints, *, patient: bool = False) -> Answer:
+        """Routings at whole counts ``(d,)``, in as much time as it takes if `patient`."""
         ...
 
 
@@ -170,8 +108,6 @@ class UnitPlan:
     objective, bound
         Of these counts, infinite without, and proved of all counts; infinite where it is proved
         that there are none.
-    claimed_bound
-        What the master program's branch and cut says, which is not proved.
     evaluations, nodes
         Counts whose routing problems were solved, and nodes of the tree.
     interrupted
@@ -181,7 +117,6 @@ class UnitPlan:
     counts: Ints | None
     objective: float
     bound: float
-    claimed_bound: float
     evaluations: int
     nodes: int
     interrupted: bool = False
@@ -226,6 +161,8 @@ def solve_units(
 
 @dataclass(slots=True)
 class _Search:
+    """The search's state; it ends where `bound` is near enough to `objective`."""
+
     problem: UnitProblem
     values: Values
     mip_rel_gap: float
@@ -236,50 +173,61 @@ class _Search:
     objective: float = math.inf
     counts: Ints | None = None
     bound: float = -math.inf
-    claimed: float = -math.inf
     evaluations: int = 0
     nodes: int = 0
     interrupted: bool = False
-    _seen: dict[bytes, float] = field(default_factory=dict)  # whole counts: relaxed value
-    _open: dict[bytes, Ints] = field(default_factory=dict)  # those of them not routed so far
+    # Whole counts by their bytes: relaxed values, those of them that are not routed, routings.
+    _seen: dict[bytes, float] = field(default_factory=dict)
+    _open: dict[bytes, Ints] = field(default_factory=dict)
     _routed: dict[bytes, Answer] = field(default_factory=dict)
+    _between: set[bytes] = field(default_factory=set)
     _routing: float = 0.0  # seconds that the last routings took
     _size: float = 0.0  # of the objective
-    _master: "_Master" = field(init=False)
+    _planes: Planes = field(init=False)
 
     def run(self) -> UnitPlan:
         problem = self.problem
         try:
             high = problem.high.astype(np.float64)
             if self.values.refusal(high):  # more capacity never hurts: no counts will do
-                self.bound = self.claimed = math.inf
+                self.bound = math.inf
                 return self._found()
-            most = self._ask(high, math.inf)
+            most = self.values.bound(high, math.inf)
             known = np.where(np.isfinite(most.upper), most.upper, most.lower)
-            self._size = float(np.abs(known[np.isfinite(known)]).sum())
-            self._size += problem.fixed_cost(np.minimum(problem.high, np.ceil(self.center)))
-            self._master = _Master(problem, most)
-            self._master.add(self.cuts)
+            routed = float(np.abs(known[np.isfinite(known)]).sum())
+            few = np.minimum(problem.high, np.ceil(self.center).astype(np.int64))
+            self._size = routed + problem.fixed_cost(few)
+            self._planes = Planes(problem, routed + problem.fixed_cost(problem.high))
+            self._planes.add((*most.cuts, *self.cuts))
             rounded = np.ceil(self.center - _WHOLE).astype(np.int64)
             if problem.fits(rounded) and math.isfinite(self._look(rounded)):
                 self._route(rounded)
+            self.bound = max(self.bound, self._floor())
             self._relax()
-            self._propose()
-            self._settle()
+            self._dive(problem.low, problem.high)
             self._prove()
             self._settle()
         except KeyboardInterrupt:
             self.interrupted = True
         return self._found()
 
+    def _floor(self) -> float:
+        """What the least counts cost, and planes that fall with no count: exact where it is 0."""
+        least = [-math.inf] * self.problem.n_values
+        for cut in self.cuts:
+            if cut.value >= 0 and not cut.slope.any():
+                least[cut.value] = max(least[cut.value], cut.constant)
+        problem = self.problem
+        fixed = [*(problem.cost * problem.low).tolist(), *problem.opening[problem.low > 0].tolist()]
+        total = math.fsum([*fixed, *least])
+        return total if total == 0 else math.nextafter(total, -math.inf)
+
     def _found(self) -> UnitPlan:
         bound = min(self.bound, self.objective)
-        claimed = max(bound, min(self.claimed, self.objective))
         return UnitPlan(
             self.counts,
             self.objective,
             bound,
-            claimed,
             self.evaluations,
             self.nodes,
             self.interrupted,
@@ -294,11 +242,14 @@ class _Search:
         return self.objective - bound <= self._gap(self.objective)
 
     def _ask(self, counts: Floats, accuracy: float) -> Answer:
+        """What relaxations say, learned from."""
         self.evaluations += 1
-        return self.values.bound(counts, accuracy)
+        answer = self.values.bound(counts, accuracy)
+        self._planes.add(answer.cuts)
+        return answer
 
     def _look(self, counts: Ints) -> float:
-        """What whole counts cost with relaxed routings; learns from them."""
+        """What whole counts cost with relaxed routings."""
         key = counts.tobytes()
         if key not in self._seen:
             best = self._promising()
@@ -307,25 +258,24 @@ class _Search:
             fixed = self.problem.fixed_cost(counts)
             for accuracy in (near, _ACCURACY * near):  # finer only where that may decide
                 answer = self._ask(counts.astype(np.float64), accuracy)
-                self._master.add(answer.cuts)
                 if fixed + math.fsum(answer.lower.tolist()) > least:
                     break
             value = fixed + math.fsum(answer.upper.tolist())
             self._seen[key] = value
-            if self.problem.fits(counts) and not answer.refused:
+            if self.problem.fits(counts) and not answer.refused and key not in self._routed:
                 self._open[key] = counts.copy()
         return self._seen[key]
 
-    def _route(self, counts: Ints) -> Answer:
+    def _route(self, counts: Ints, *, patient: bool = False) -> Answer:
         """Route whole counts, learn from them, and hold them if they are the best."""
         key = counts.tobytes()
-        if key not in self._routed:
+        self._open.pop(key, None)
+        if key not in self._routed or (patient and self._routed[key].unknown):
             begun = self.clock.seconds
-            answer = self.values.route(counts)
+            answer = self.values.route(counts, patient=patient)
             self._routing = self.clock.seconds - begun
             self._routed[key] = answer
-            self._open.pop(key, None)
-            self._master.add(answer.cuts)
+            self._planes.add(answer.cuts)
             if self.problem.fits(counts):
                 value = self.problem.fixed_cost(counts) + math.fsum(answer.upper.tolist())
                 if value < self.objective:
@@ -341,28 +291,45 @@ class _Search:
 
     def _settle(self) -> None:
         """Route the most promising counts, where they may be better than the best."""
-        if self.counts is None and not self._open:
-            proposed = self._master.whole(_FIRST, _COARSE)
-            if proposed is not None:
-                self._look(proposed[0])
+        if self.counts is None and self.bound < math.inf:
+            self._look(self._filled())
+        late = 0  # routings after the time
         while (best := self._promising()) is not None:
             value, counts = best
             if not (math.isfinite(value) and self.objective - value > self._gap(value)):
                 return
-            before = self.objective
-            self._route(counts)
-            if math.isfinite(before) and self.clock.left < self._routing:
+            late += self.clock.left < self._routing
+            if late > _LATE or (late and self.counts is not None):
                 return
+            self._route(counts)
+
+    def _filled(self) -> Ints:
+        """Counts that fit, from below those of the relaxation, as many as the limits hold."""
+        problem = self.problem
+        counts: Ints = np.floor(self.center + _WHOLE).astype(np.int64)
+        counts = np.clip(counts, problem.low, problem.high)
+        if not problem.fits(counts):
+            counts = problem.low.copy()
+        room = counts < problem.high
+        while room.any():  # what is missing most comes first, and then the pool is filled
+            j = int(np.where(room, self.center - counts, -math.inf).argmax())
+            raised = _with(counts, j, int(counts[j]) + 1)
+            if problem.fits(raised):
+                counts = raised
+                room = room & (counts < problem.high)
+            else:
+                room[j] = False
+        return counts
 
     def _relax(self) -> None:
-        """The linear relaxation, by cuts at fractional counts in a region that is trusted [3]_.
+        """The linear relaxation, by cuts at fractional counts in a region that is trusted [2]_.
 
         The region shrinks where the planes promised too much, and grows where they kept it.
         """
-        problem, radius = self.problem, _RADIUS
+        problem, radius, last = self.problem, _RADIUS, None
         best = self._relaxed_value(self.center, _ROUGH * self._size)
         for _ in range(_ROUNDS):
-            whole = self._master.relaxed(problem.low, problem.high)
+            whole = self._planes.relaxed(problem.low, problem.high)
             if whole is None:
                 return
             self.bound = max(self.bound, whole.bound)
@@ -372,9 +339,12 @@ class _Search:
                 return
             low = np.maximum(problem.low, self.center - radius)
             high = np.minimum(problem.high, self.center + radius)
-            solved = self._master.relaxed(low, high)
+            solved = self._planes.relaxed(low, high)
             if solved is None:
                 return
+            if last is not None and (solved.counts == last).all():
+                return  # what planes say here is as exact as it was asked for
+            last = solved.counts
             promised = best - solved.value
             if promised <= _PROMISING * near:  # nothing to win here
                 radius *= 4.0
@@ -393,44 +363,45 @@ class _Search:
             best = min(best, self._relaxed_value(self.center, accuracy))
 
     def _relaxed_value(self, counts: Floats, accuracy: float) -> float:
-        """What counts cost with relaxed routings, at whole counts or not; learns from them."""
-        answer = self._ask(counts, max(accuracy, _ACCURACY * self._gap(self._size)))
-        self._master.add(answer.cuts)
-        return self._master.paid(counts) + math.fsum(answer.upper.tolist())
+        """What counts cost with relaxed routings, whole or not."""
+        answer = self._ask(counts, accuracy)
+        return self._planes.paid(counts) + math.fsum(answer.upper.tolist())
 
     @property
     def _late(self) -> bool:
-        """Whether what is left of the time is needed to end: routings, and the proof."""
-        proof = _RESERVED * min(self.clock.time_limit, _LONG)
-        return self.clock.left <= max(proof, 2 * self._routing)
+        """Whether what is left of the time is needed to route the best counts."""
+        best = self._promising()
+        better = best is not None and self.objective - best[0] > self._gap(best[0])
+        return self.clock.left <= (2 * self._routing if better else 0.0)
 
-    def _propose(self) -> None:
-        """Whole counts that look best to the planes so far, until they prove to be."""
-        for _ in range(_PROPOSALS):
-            if self._late:
-                return
-            best = self._promising()
-            least = self.objective if best is None else min(self.objective, best[0])
-            open_part = (least - max(self.claimed, self.bound)) / max(abs(least), 1e-300)
-            gap = max(_FINE * self.mip_rel_gap, _COARSE * min(open_part, 1.0))
-            proposed = self._master.whole(self.clock.left, gap)
-            if proposed is None:
-                return
-            counts, claimed = proposed
-            self.claimed = max(self.claimed, claimed)
-            if self._closed(claimed):
-                return
-            best = self._promising()
-            if best is not None and best[0] - claimed <= _NEARLY * self._gap(best[0]):
-                self._route(best[1])
-                if self._closed(claimed):
-                    return
-                continue
-            if counts.tobytes() in self._seen:
-                return
-            if not self._deepened(counts):
+    def _dived(self, low: Ints, high: Ints) -> Ints | None:
+        """Whole counts in a box that fit, by fixing one fractional count after the other."""
+        problem = self.problem
+        for _ in range(low.size + 1):
+            solved = self._planes.relaxed(low, high)
+            if solved is None:
+                return None
+            counts = np.rint(solved.counts).astype(np.int64)
+            away = np.abs(solved.counts - counts)
+            if away.max() <= _WHOLE:
+                return counts if problem.fits(counts) else None
+            # The nearest to whole first, upwards where it still fits: capacity is what serves.
+            j = int(np.where(away > _WHOLE, -away, -math.inf).argmax())
+            up = math.ceil(solved.counts[j])
+            raised = _with(low, j, up)
+            if not problem.holds(raised):
+                up = math.floor(solved.counts[j])
+                raised = _with(low, j, up)
+            low, high = raised, _with(high, j, up)
+        return None
+
+    def _dive(self, low: Ints, high: Ints) -> None:
+        """Look at counts that a dive finds, where they promise enough."""
+        counts = self._dived(low, high)
+        if counts is not None and counts.tobytes() not in self._seen:
+            promised = self._planes.value(counts) - self.bound
+            if self.counts is None or promised <= _DIVED * self._gap(self.objective):
                 self._look(counts)
-            self.tell("whole units", self.objective, self.bound)
 
     def _deepened(self, counts: Ints) -> bool:
         """Whether planes between the relaxation's counts and others leave those others.
@@ -443,12 +414,12 @@ class _Search:
         if np.abs(away).max() <= _NEARBY:
             return False
         between = self.center + _BETWEEN * away
-        key = between.tobytes()
-        if key in self._seen:
+        if between.tobytes() in self._between:
             return False
-        before = self._master.value(counts)
-        self._seen[key] = self._relaxed_value(between, _LOOSELY * self._gap(self._size))
-        left = self._master.value(counts) - before
+        self._between.add(between.tobytes())
+        before = self._planes.value(counts)
+        self._ask(between, _LOOSELY * self._gap(self._size))
+        left = self._planes.value(counts) - before
         return left > self._gap(self._size)
 
     def _prove(self) -> None:
@@ -461,69 +432,96 @@ class _Search:
             least = min(open_nodes[0][0], closed)
             self.bound = max(self.bound, min(least, self.objective))
             self.tell("proof", self.objective, self.bound)
-            if self._closed(self.bound) or self.clock.expired:
+            if self._closed(self.bound) or self._late:
                 return
+            best = self._promising()
+            if best is not None and best[0] - self.bound <= _NEARLY * self._gap(best[0]):
+                self._route(best[1])
+                continue
             known, _, low, high = heapq.heappop(open_nodes)
             self.nodes += 1
+            if self.nodes % _DIVE_EVERY == 0:
+                self._dive(low, high)
             bound, branches = self._branched(known, low, high)
             if not branches:
                 closed = min(closed, bound)
             for part in branches:
                 order += 1
-                heapq.heappush(open_nodes, (bound, order, *part))
+                heapq.heappush(open_nodes, (max(bound, part.bound), order, part.low, part.high))
         self.bound = max(self.bound, min(closed, self.objective))
 
-    def _branched(
-        self, known: float, low: Ints, high: Ints
-    ) -> tuple[float, list[tuple[Ints, Ints]]]:
+    def _branched(self, known: float, low: Ints, high: Ints) -> tuple[float, list["_Box"]]:
         """A bound over a box, and the boxes it is divided into where that is not enough."""
-        if (self.problem.pool @ low > self.problem.held * (1 + 1e-12)).any():
+        if not self.problem.holds(low):
             return math.inf, []
-        solved = self._master.relaxed(low, high)
+        solved = self._planes.relaxed(low, high)
         bound = known if solved is None else max(known, solved.bound)
         if self.counts is not None and self._closed(bound):
             return bound, []
         if (low == high).all():
-            answer = self._route(low)
+            answer = self._route(low, patient=True)  # nothing else is left to do here
             if answer.refused:
                 return math.inf, []
             exact = self.problem.fixed_cost(low) + math.fsum(answer.lower.tolist())
             return max(bound, exact - 8 * _EPSILON * abs(exact)), []
         if solved is None:
-            return bound, _halves(low, high, (low + high) / 2.0)
+            return bound, _halves(low, high, int((high - low).argmax()), (low + high) / 2.0)
         counts = np.rint(solved.counts).astype(np.int64)
         if np.abs(solved.counts - counts).max() > _WHOLE:
-            return bound, _halves(low, high, solved.counts)
+            return bound, self._divided(bound, low, high, solved.counts)
         key = counts.tobytes()
         if key not in self._seen:
             if not self._deepened(counts):
                 self._look(counts)
-            return bound, [(low, high)]  # again, with what was learned
+            return bound, [_Box(low, high)]  # again, with what was learned
         if key in self._open and not self._closed(self._seen[key]):
             self._route(counts)
-            return bound, [(low, high)]
+            return bound, [_Box(low, high)]
         return bound, _around(low, high, counts)
 
+    def _divided(self, bound: float, low: Ints, high: Ints, at: Floats) -> list["_Box"]:
+        """The box divided where both parts say most (strong branching, by the product of gains)."""
+        away = np.where(high > low, np.abs(at - np.rint(at)), 0.0)
+        tried = [j for j in np.argsort(away)[::-1][:_CANDIDATES].tolist() if away[j] > _WHOLE]
+        least = _LITTLE * abs(bound) + 1e-300
+        best: list[_Box] = []
+        most = -1.0
+        for j in tried:
+            parts = [self._bounded(part) for part in _halves(low, high, j, at)]
+            said = math.prod(max(min(part.bound, self.objective) - bound, least) for part in parts)
+            if said > most:
+                best, most = parts, said
+        return best
 
-def _halves(low: Ints, high: Ints, at: Floats) -> list[tuple[Ints, Ints]]:
-    """The box divided where a count is furthest from whole."""
-    away = np.where(high > low, np.abs(at - np.rint(at)), -1.0)
-    if away.max() <= _WHOLE:
-        away = (high - low).astype(np.float64)
-    j = int(away.argmax())
+    def _bounded(self, box: "_Box") -> "_Box":
+        solved = self._planes.relaxed(box.low, box.high)
+        return box if solved is None else _Box(box.low, box.high, solved.bound)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Box:
+    """Counts between two, and a bound on what they cost."""
+
+    low: Ints
+    high: Ints
+    bound: float = -math.inf
+
+
+def _halves(low: Ints, high: Ints, j: int, at: Floats) -> list[_Box]:
+    """The box divided at one count."""
     below = int(min(max(math.floor(at[j]), low[j]), high[j] - 1))
-    return [(low, _with(high, j, below)), (_with(low, j, below + 1), high)]
+    return [_Box(low, _with(high, j, below)), _Box(_with(low, j, below + 1), high)]
 
 
-def _around(low: Ints, high: Ints, counts: Ints) -> list[tuple[Ints, Ints]]:
+def _around(low: Ints, high: Ints, counts: Ints) -> list[_Box]:
     """The box divided so that one count stands by itself in one of the parts."""
     j = int((high - low).argmax())
     value = int(counts[j])
-    parts = [(_with(low, j, value), _with(high, j, value))]
+    parts = [_Box(_with(low, j, value), _with(high, j, value))]
     if value > low[j]:
-        parts.append((low, _with(high, j, value - 1)))
+        parts.append(_Box(low, _with(high, j, value - 1)))
     if value < high[j]:
-        parts.append((_with(low, j, value + 1), high))
+        parts.append(_Box(_with(low, j, value + 1), high))
     return parts
 
 
@@ -531,226 +529,3 @@ def _with(counts: Ints, j: int, value: int) -> Ints:
     changed = counts.copy()
     changed[j] = value
     return changed
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Relaxed:
-    """Fractional counts, the master's value there, and a safe bound."""
-
-    counts: Floats
-    value: float
-    bound: float
-
-
-class _Master:
-    """The program over counts, differences of counts, and values above the planes.
-
-    Rows are all "at least"; limits among counts may be broken at a penalty, so that it always has
-    a solution: that only lowers its value.
-    """
-
-    def __init__(self, problem: UnitProblem, most: Answer) -> None:
-        self._problem = problem
-        d, s, u = problem.cost.size, len(problem.switches), problem.n_values
-        self._d, self._values = d, slice(d + s, d + s + u)
-        self._softly = slice(d + s + u, d + s + u + 1)
-        self._low = np.concatenate([problem.low, np.zeros(s), np.zeros(u), [0.0]])
-        self._high = np.concatenate(
-            [problem.high, [max(problem.high[a], problem.high[b]) for a, b, _ in problem.switches],
-             np.zeros(u), [np.inf]]
-        ).astype(np.float64)  # fmt: skip
-        known = np.where(np.isfinite(most.upper), most.upper, most.lower)
-        spread = problem.fixed_cost(problem.high) + np.abs(known[np.isfinite(known)]).sum()
-        # A power of two, so that nothing is rounded; HiGHS's tolerances are absolute.
-        self._unit = 2.0 ** round(math.log2(max(spread, 1e-290) / _SCALE))
-        switching = np.array([cost for *_, cost in problem.switches]).reshape(s)
-        self._cost = np.concatenate(
-            [problem.cost / self._unit, switching / self._unit, np.ones(u), [10 * _SCALE]]
-        )
-        rows, sides = [], []
-        for line, held in zip(problem.pool, problem.held, strict=True):
-            rows.append(self._row((slice(0, d), -line), (self._softly, max(held, 1.0))))
-            sides.append(-held * (1 + 2e-12))  # no tighter than `UnitProblem.fits`
-        for p, (a, b, _) in enumerate(problem.switches):
-            for sign in (1.0, -1.0):
-                rows.append(self._row((a, -sign), (b, sign), (d + p, 1.0)))
-                sides.append(0.0)
-        self._rows = np.array(rows).reshape(len(rows), self._cost.size)
-        self._sides = np.array(sides)
-        self._of_value = np.full(len(rows), -1)  # which value a row is below
-        self._high[self._softly] = 1.0 + (problem.pool @ problem.high).max(initial=0.0)
-        self._model = self._built()
-        self.add(most.cuts)
-
-    def _row(self, *entries: tuple[slice | int, Floats | float]) -> Floats:
-        row = np.zeros(self._cost.size)
-        for where, value in entries:
-            row[where] = value
-        return row
-
-    def _built(self) -> QuietHighs:
-        model = QuietHighs()
-        for name, value in (("threads", 1), ("primal_feasibility_tolerance", 1e-9),
-                            ("dual_feasibility_tolerance", 1e-9)):  # fmt: skip
-            model.setOptionValue(name, value)
-        columns = self._cost.size
-        model.addVars(columns, self._low, self._high)
-        for side, row in zip(self._sides, self._rows, strict=True):
-            _add_row(model, side, row)
-        return model
-
-    def add(self, cuts: Sequence[Cut]) -> None:
-        """Planes; those that are there already change nothing."""
-        rows: list[Floats] = []
-        sides: list[float] = []
-        of: list[int] = []
-        d = self._d
-        for cut in cuts:
-            if cut.value < 0:
-                size = float(cut.slope.max(initial=0.0))
-                if size == 0:
-                    continue
-                row = self._row((slice(0, d), cut.slope / size), (self._softly, 1.0))
-                side = cut.constant / size
-                side -= 8 * _EPSILON * (abs(side) + float(np.abs(row[:d]) @ self._high[:d]))
-            else:
-                at, slope = self._values.start + cut.value, cut.slope / self._unit
-                side = cut.constant / self._unit
-                row = self._row((slice(0, d), slope), (at, 1.0))
-                most = side - math.fsum((slope * self._problem.low).tolist())
-                least = side - math.fsum((slope * self._problem.high).tolist())
-                first = not (self._of_value == cut.value).any() and cut.value not in of
-                # A value lies above every plane, and is the largest of them.
-                self._low[at] = least if first else max(self._low[at], least)
-                self._high[at] = most if first else max(self._high[at], most)
-            if _add_row(self._model, side, row):  # HiGHS refuses numbers beyond 1e15
-                rows.append(row)
-                sides.append(side)
-                of.append(cut.value)
-        if not rows:
-            return
-        self._rows = np.concatenate([self._rows, np.array(rows)])
-        self._sides = np.concatenate([self._sides, sides])
-        self._of_value = np.concatenate([self._of_value, of])
-
-    def value(self, counts: Ints) -> float:
-        """The program's value at whole counts that fit."""
-        d, above = self._d, 0.0
-        for value in range(self._values.stop - self._values.start):
-            mine = self._of_value == value
-            planes = self._sides[mine] - self._rows[mine][:, :d] @ counts
-            above += float(planes.max(initial=-math.inf))
-        return self._problem.fixed_cost(counts) + above * self._unit
-
-    def paid(self, counts: Floats) -> float:
-        """What counts cost without routing, whole or not: opening by the share of the most."""
-        problem = self._problem
-        apart = [cost * abs(counts[a] - counts[b]) for a, b, cost in problem.switches]
-        cost, always = self._costs(problem.low, problem.high)
-        return (always + float(cost[: self._d] @ counts)) * self._unit + math.fsum(apart)
-
-    def _costs(self, low: Floats | Ints, high: Floats | Ints) -> tuple[Floats, float]:
-        """Costs in a box, and what is paid whatever is chosen: what opening comes to."""
-        opening, d = self._problem.opening / self._unit, self._d
-        cost = self._cost.copy()
-        shared = (low == 0) & (high > 0)
-        cost[:d] += np.where(shared, opening / np.maximum(high, 1), 0.0) * (1 - 4 * _EPSILON)
-        return cost, math.fsum(opening[low > 0].tolist()) * (1 - 8 * _EPSILON)
-
-    def relaxed(self, low: Floats | Ints, high: Floats | Ints) -> _Relaxed | None:
-        """The linear program in a box, with a bound that rounding has no part in."""
-        lows, highs = self._box(low, high)
-        cost, paid = self._costs(low, high)
-        columns = np.arange(cost.size, dtype=np.int32)
-        self._model.changeColsBounds(cost.size, columns, lows, highs)
-        self._model.changeColsCost(cost.size, columns, cost)
-        self._model.run()
-        if self._model.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-            return None
-        solution = self._model.getSolution()
-        values = np.asarray(solution.col_value)
-        weights = np.maximum(np.asarray(solution.row_dual), 0.0)
-        bound = safe_bound(cost, self._rows, self._sides, weights, lows, highs)
-        bound = paid + bound - 4 * _EPSILON * (paid + abs(bound))
-        counts = np.clip(values[: self._d], low, high)
-        return _Relaxed(counts, (paid + float(cost @ values)) * self._unit, bound * self._unit)
-
-    def whole(self, seconds: float, gap: float) -> tuple[Ints, float] | None:
-        """Whole counts that are best on the planes, and HiGHS's bound."""
-        problem, d = self._problem, self._d
-        lows, highs = self._box(problem.low, problem.high)
-        # Opening costs by a switch of their own, columns after all others.
-        opened = np.flatnonzero((problem.opening > 0) & (problem.low == 0) & (problem.high > 0))
-        model = QuietHighs()
-        model.setOptionValue("threads", 1)
-        model.setOptionValue("mip_rel_gap", gap)
-        model.setOptionValue("time_limit", max(0.05, min(seconds, 30.0)))
-        columns, extra = self._cost.size, opened.size
-        model.addVars(
-            columns + extra, np.concatenate([lows, np.zeros(extra)]),
-            np.concatenate([highs, np.ones(extra)]),
-        )  # fmt: skip
-        cost = np.concatenate([self._cost, problem.opening[opened] / self._unit])
-        model.changeColsCost(columns + extra, np.arange(columns + extra, dtype=np.int32), cost)
-        whole = np.concatenate([np.arange(d), columns + np.arange(extra)]).astype(np.int32)
-        model.changeColsIntegrality(
-            whole.size, whole, np.array([highspy.HighsVarType.kInteger] * whole.size)
-        )
-        for side, row in zip(self._sides, self._rows, strict=True):
-            _add_row(model, side, row)
-        for k, j in enumerate(opened.tolist()):
-            row = np.zeros(columns + extra)
-            row[columns + k], row[j] = problem.high[j], -1.0
-            _add_row(model, 0.0, row)
-        model.run()
-        solution = model.getSolution()
-        if not solution.value_valid:
-            return None
-        counts = np.rint(np.asarray(solution.col_value)[:d]).astype(np.int64)
-        paid = float(problem.opening[problem.low > 0].sum())
-        bound = float(model.getInfo().mip_dual_bound) * self._unit + paid
-        return np.clip(counts, problem.low, problem.high), bound
-
-    def _box(self, low: Floats | Ints, high: Floats | Ints) -> tuple[Floats, Floats]:
-        lows, highs = self._low.copy(), self._high.copy()
-        lows[: self._d], highs[: self._d] = low, high
-        # More than the rounding of a plane's ends.
-        ends = np.maximum(np.abs(lows[self._values]), np.abs(highs[self._values]))
-        lows[self._values] -= 1e-9 * _SCALE + 1e-12 * ends
-        highs[self._values] += 1e-9 * _SCALE + 1e-12 * ends
-        return lows, highs
-
-
-def _add_row(model: QuietHighs, side: float, row: Floats) -> bool:
-    """Add a row; whether HiGHS took it."""
-    where = np.flatnonzero(row).astype(np.int32)
-    taken = model.addRow(side, _INFINITY, where.size, where, row[where])
-    return bool(taken != highspy.HighsStatus.kError)
-
-
-def safe_bound(
-    cost: Floats, rows: Floats, sides: Floats, weights: Floats, low: Floats, high: Floats
-) -> float:
-    r"""A number never above the least of ``cost . x`` over ``rows x >= sides`` in a box.
-
-    For any weights ``w >= 0`` of the rows that is
-    :math:`w^T b + \sum_j \min(r_j low_j, r_j high_j)` with :math:`r = c - A^T w`; what the
-    arithmetic here may have lost is taken off, by the bounds of `rigour.cheapest_total`.
-
-    Parameters
-    ----------
-    cost, low, high
-        ``(c,)``; all finite.
-    rows, sides, weights
-        ``(r, c)``, ``(r,)`` and ``(r,)``; the weights any numbers of at least 0.
-    """
-    used: Bools = weights > 0
-    rows, sides, weights = rows[used], sides[used], weights[used]
-    charged = weights @ rows
-    reduced = cost - charged
-    terms = rows.shape[0] + 2
-    slip = 2 * terms * _EPSILON * (np.abs(cost) + weights @ np.abs(rows)) + 1e-300
-    least = np.where(reduced >= 0, reduced * low, reduced * high)
-    parts = np.concatenate([weights * sides, least])
-    lost = slip @ np.maximum(np.abs(low), np.abs(high)) + 4 * _EPSILON * np.abs(parts).sum()
-    return math.fsum(parts.tolist()) - float(lost) * (1 + 2 * (cost.size + 2) * _EPSILON)

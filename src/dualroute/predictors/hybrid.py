@@ -26,6 +26,7 @@ from dualroute.predictor import (
 )
 
 _TRUST = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares of what sets models apart
+_NOISE = 1e-12  # of a squared length: less is rounding
 _JUDGED = 20_000  # queries out of fold that the share is judged on, at most
 _TEXTS = 2**16
 
@@ -187,19 +188,17 @@ class Hybrid:
         # Quality last: the share of it that is trusted is judged at the predicted costs.
         for name in sorted(varying, key=lambda name: name == outcomes.quality):
             observed, grids = outcomes.columns[name], [one[name] for one in told]
-            judged = name == outcomes.quality
+            judged, cost = name == outcomes.quality, name == outcomes.cost
             if judged:
                 trust, value = self._trusted(grids, columns, outcomes)
-            self._columns[name] = _combined(observed, grids, trust if judged else 1.0)
-            calibrate = self.calibrate if judged else "none"
-            before, after = _cross_fitted(
-                observed, grids, fold, trust if judged else 1.0, calibrate
-            )
+            share, calibrate = (trust, self.calibrate) if judged else (1.0, "none")
+            self._columns[name] = _combined(observed, grids, share, cost=cost)
+            before, after = _cross_fitted(observed, grids, fold, share, calibrate, cost=cost)
             if judged:
                 inside = self._columns[name].predict(grids)
                 self._calibrator = calibrator(calibrate).fit(inside, observed)
                 calibration = Calibration.of(before, observed), Calibration.of(after, observed)
-            if judged or name == outcomes.cost:
+            if judged or cost:
                 self._spread[name] = Spread.of(self._columns[name].link, after, observed)
             columns[name] = after.astype(observed.dtype)
         self.unseen = replace(outcomes, columns=columns) if varying else None
@@ -321,7 +320,7 @@ def _peak(value: Mapping[float, float]) -> float:
 
 
 def _cross_fitted(
-    observed: Floats, grids: list[Floats], fold: Ints, trust: float, calibrate: str
+    observed: Floats, grids: list[Floats], fold: Ints, trust: float, calibrate: str, *, cost: bool
 ) -> tuple[Floats, Floats]:
     """The column before and after calibration, every fold combined as the others teach.
 
@@ -332,27 +331,33 @@ def _cross_fitted(
     for part in np.unique(fold).tolist():
         here, others = fold == part, fold != part
         learned = [grid[others] for grid in grids]
-        whole = _combined(observed[others], learned, trust)
+        whole = _combined(observed[others], learned, trust, cost=cost)
         before[here] = whole.predict([grid[here] for grid in grids])
         mend = calibrator(calibrate).fit(whole.predict(learned), observed[others])
         after[here] = np.clip(mend.predict(before[here]), whole.link.low, whole.link.high)
     return before, after
 
 
-def _combined(observed: Floats, parts: list[Floats], trust: float = 1.0) -> Combination:
+def _combined(
+    observed: Floats, parts: list[Floats], trust: float = 1.0, *, cost: bool = False
+) -> Combination:
     from scipy.optimize import nnls
 
-    link = Link.of(observed)
+    link = Link.of(observed, cost=cost)
     target = link.onto(observed)
     mean = target.mean(axis=0)
     pieces = [piece for part in parts for piece in _split(link.onto(part) - mean)]
     # The normal equations, so that nothing of n x m x parts is held at once.
     gram = np.array([[np.vdot(a, b) for b in pieces] for a in pieces])
     meets = np.array([np.vdot(piece, target - mean) for piece in pieces])
-    values, vectors = np.linalg.eigh(gram)
-    kept = values > 1e-12 * max(values[-1], 1e-300)
-    root = np.sqrt(values[kept])
-    weights, _ = nnls(root[:, None] * vectors[:, kept].T, (vectors[:, kept].T @ meets) / root)
+    # A piece that is rounding noise (models that are always alike) would get any weight.
+    live = np.flatnonzero(np.diag(gram) > _NOISE * max(np.diag(gram).max(), 1e-300))
+    values, vectors = np.linalg.eigh(gram[np.ix_(live, live)])
+    kept = values > _NOISE * max(values.max(initial=0.0), 1e-300)
+    root, vectors = np.sqrt(values[kept]), vectors[:, kept]
+    weights = np.zeros(len(pieces))
+    if live.size:
+        weights[live], _ = nnls(root[:, None] * vectors.T, (vectors.T @ meets[live]) / root)
     whole = Combination(link, mean, weights[::2], trust * weights[1::2], np.ones(mean.size))
     if link.offset is None:
         return whole

@@ -25,9 +25,10 @@ _HELD_OUT = 5  # one query in so many tells how far off another library's estima
 class Regression:
     """Trained heads on the embedding and the looks of a text.
 
-    Quality is regressed as it is, costs and counts by their logarithms, corrected so that each
-    model's mean is kept (Duan 1983 [1]_). The default estimator is `CanonicalRidge`: what all
-    models find hard is learned from all of them, what sets them apart is shrunk more.
+    Quality is regressed as it is, cost in shares of each model's mean, other amounts and counts
+    by their logarithms, corrected so that each model's mean is kept (Duan 1983 [1]_). The default
+    estimator is `CanonicalRidge`: what all models find hard is learned from all of them, what
+    sets them apart is shrunk more.
 
     Attributes
     ----------
@@ -79,12 +80,13 @@ class Regression:
         self._fitted = copy.copy(self.embedding).fit(texts)
         features = self._learned(texts)
         varying = {name: grid for name, grid in outcomes.columns.items() if grid.shape[0] > 1}
-        ours = [name for name, grid in varying.items() if not self._suits(Link.of(grid))]
+        links = {name: Link.of(grid, cost=name == outcomes.cost) for name, grid in varying.items()}
+        ours = [name for name, link in links.items() if not self._suits(link)]
         design = Design.of(features) if ours else None
         self._heads = {
-            name: _ridge_head(design, grid)
+            name: _ridge_head(design, grid, links[name])
             if design is not None and name in ours
-            else self._estimator_head(features, grid)
+            else self._estimator_head(features, grid, links[name])
             for name, grid in varying.items()
         }
         none = {name: grid for name, grid in outcomes.columns.items() if grid.shape[0] == 1}
@@ -152,8 +154,7 @@ class Regression:
             link.unit or not hasattr(self.estimator, "predict_proba")
         )
 
-    def _estimator_head(self, features: Floats, grid: Floats) -> "_Head":
-        link = Link.of(grid)
+    def _estimator_head(self, features: Floats, grid: Floats, link: Link) -> "_Head":
         held = np.arange(grid.shape[0]) % _HELD_OUT == _HELD_OUT - 1
         learner = _Sklearn(self.estimator, shared=self.shared)
         values = link.onto(grid)
@@ -167,8 +168,8 @@ class Regression:
         return _Head(learner.fit(features, values), smearing, spread)
 
 
-def _ridge_head(design: Design, grid: Floats) -> "_Head":
-    link, ridge = Link.of(grid), CanonicalRidge()
+def _ridge_head(design: Design, grid: Floats, link: Link) -> "_Head":
+    ridge = CanonicalRidge()
     unseen = ridge.fit(design, link.onto(grid))
     smearing = _smearing(link, unseen, grid)
     return _Head(ridge, smearing, Spread.of(link, link.back(unseen) * smearing, grid))
