@@ -20,7 +20,8 @@ from dualroute.problem import (
     price_pairs,
     regrets,
 )
-from dualroute.rigour import cheapest_total, looks_at
+from dualroute.looks import looks_at
+from dualroute.rigour import cheapest_total
 from dualroute.sweep import Sweeper, total
 
 SEEDS = st.integers(0, 2**32 - 1)

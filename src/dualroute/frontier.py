@@ -374,7 +374,7 @@ class _Search:
     def _offer(self, assignment: Ints) -> None:
         routed = Routed.of(self.known.problem, assignment.astype(np.intp))
         if routed is not None:
-            self.known.routings.append(routed)
+            self.known.keep(routed)
 
     # The sweep -------------------------------------------------------------------------------
 

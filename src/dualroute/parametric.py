@@ -7,6 +7,7 @@ every other. A routing is feasible wherever its use fits. Both are kept as exact
 
 import math
 import operator
+from bisect import insort
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,15 +18,9 @@ import numpy as np
 from dualroute import registry
 from dualroute.arrays import Floats, Ints, as_float
 from dualroute.certificate import PROVED_OPTIMAL, certify
+from dualroute.looks import Look, exact_sums_of, look_between, looks_at
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.rigour import (
-    Look,
-    cheapest_total,
-    exact_sums_of,
-    fractions,
-    looks_at,
-    rounded_down,
-)
+from dualroute.rigour import cheapest_total, fractions, rounded_down
 from dualroute.routing import explained
 from dualroute.solver import Solution, SolveOptions, Solver, for_many
 
@@ -59,16 +54,18 @@ class Plane:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Routed:
-    """A routing, its objective and its use of every row ``(K,)``, without any rounding."""
+    """A routing, its objective and its use of every row ``(K,)``, without any rounding.
+
+    Its loads are its use, each entry rounded once, shape ``(K,)``.
+    """
 
     assignment: Ints
     value: Fraction
     use: Exact
+    loads: Floats = field(init=False)
 
-    @property
-    def loads(self) -> Floats:
-        """Its use, each entry rounded once, shape ``(K,)``."""
-        return np.array(totals(self.use))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "loads", np.array(totals(self.use)))
 
     @classmethod
     def of(cls, problem: RoutingProblem, assignment: Ints) -> "Routed | None":
@@ -131,7 +128,7 @@ class Known:
     solver, options
         Used for every solve.
     planes, routings
-        Found so far.
+        Found so far; routings of the least value first.
     proved
         Limits and a bound that holds for them and all that are tighter: what trees prove.
     impossible
@@ -187,23 +184,35 @@ class Known:
 
     def look(self, prices: Sequence[Prices]) -> list[Look]:
         """Keep what several prices prove, and tell what the passes saw."""
-        looks = looks_at(self.problem, prices, self.options.threads)
-        self.passes += len(looks)
-        self.planes += [Plane(look.prices, look.total) for look in looks if look.total is not None]
-        return looks
+        return [*map(self._seen, looks_at(self.problem, prices, self.options.threads))]
+
+    def look_between(self, looks: Sequence[Look], prices: Prices) -> Look:
+        """The same at prices between those of two looks, for few queries if that is possible."""
+        look = look_between(self.problem, looks, prices, self.options.threads)
+        return self.look([prices])[0] if look is None else self._seen(look)
+
+    def _seen(self, look: Look) -> Look:
+        self.passes += look.share
+        if look.total is not None:
+            self.planes.append(Plane(look.prices, look.total))
+        return look
 
     def add_routing(self, routed: Routed | None, limits: Exact) -> Routed | None:
         """Keep a routing if it keeps limits ``(K,)``."""
         if routed is None or not routed.keeps(limits, self.problem.tolerance):
             return None
-        self.routings.append(routed)
+        self.keep(routed)
         return routed
+
+    def keep(self, routed: Routed) -> None:
+        """Keep a routing, whatever it uses."""
+        insort(self.routings, routed, key=lambda routed: routed.value)
 
     def best_routing(self, limits: Exact) -> Routed | None:
         """The best routing known that keeps limits ``(K,)``."""
         ceiling = np.array(totals(limits))
         ceiling += 1e-6 * np.abs(ceiling)  # what floating point rules out needs no exact look
-        for routed in sorted(self.routings, key=lambda routed: routed.value):
+        for routed in self.routings:
             if (routed.loads <= ceiling).all() and routed.keeps(limits, self.problem.tolerance):
                 return routed
         return None

@@ -196,6 +196,8 @@ class RoutingProblem:
     terms
         Columns of the table that the (minimised) objective adds up, with their weights; empty
         where it was not made of columns.
+    smallest, largest
+        Range of the objective over allowed pairs.
 
     Raises
     ------
@@ -210,6 +212,8 @@ class RoutingProblem:
     unit: str = ""
     tolerance: float = FEASIBILITY_TOLERANCE
     terms: Mapping[str, float] = field(default_factory=dict)
+    smallest: float = field(init=False)
+    largest: float = field(init=False)
 
     def __post_init__(self) -> None:
         """Validate, and freeze the arrays."""
@@ -249,6 +253,8 @@ class RoutingProblem:
                     )
         object.__setattr__(self, "objective", read_only(objective))
         object.__setattr__(self, "models", models)
+        object.__setattr__(self, "smallest", least)
+        object.__setattr__(self, "largest", largest)
 
     @property
     def n_queries(self) -> int:
@@ -311,6 +317,19 @@ class RoutingProblem:
         return replace(
             self, rows=tuple(replace(r, limit=limit) for r, limit in rows), tolerance=0.0
         )
+
+    def parting(self, moved: Floats) -> float:
+        """The most by which prices that move by these ``(K,)`` move two models of a query apart."""
+        most = 0.0
+        for rows, each in zip(self.rows, self.split(moved), strict=True):
+            low, high = rows.smallest, rows.largest
+            if np.ptp(rows.pool) == 0:
+                most += float(each.max()) * (high - low)
+                continue
+            # Both in one pool, unless one is in none; or each in another.
+            within = float(each.max()) * (max(high, 0.0) - min(low, 0.0))
+            most += max(within, float(np.sort(each)[-2:].sum()) * max(high, -low))
+        return most
 
     def without_objective(self) -> "RoutingProblem":
         """The problem of keeping the limits at all: objective 0 on every allowed pair."""

@@ -2,15 +2,14 @@
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from dualroute.arrays import Floats, Ints, entries, exact_total, exact_totals, part_of
-from dualroute.problem import Prices, RoutingProblem, Rows
+from dualroute.arrays import Floats, Ints, exact_total
+from dualroute.problem import Prices, RoutingProblem
 from dualroute.sweep import LowChunk, Sweeper
 
 _UNIT_ROUNDOFF = 2.0**-53
@@ -47,122 +46,10 @@ def cheapest_total(problem: RoutingProblem, prices: Prices, threads: int = 1) ->
     Fraction or None
         None if a number might leave the range of doubles.
     """
-    return _cheapest_totals(problem, [prices], threads, None)[0][0]
+    return cheapest_totals(problem, [prices], threads, None)[0][0]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What one pass sees at some prices.
-
-    Attributes
-    ----------
-    prices
-        Where.
-    total
-        As `cheapest_total` gives it.
-    chosen, lead
-        The cheapest model of each query, and how much dearer the next is, shape ``(n,)``, up to
-        rounding.
-    sums
-        What `exact_sums_of` gives for that.
-    """
-
-    prices: Prices
-    total: Fraction | None
-    chosen: Ints
-    lead: Floats
-    sums: tuple[Fraction, ...]
-
-
-def looks_at(problem: RoutingProblem, prices: Sequence[Prices], threads: int = 1) -> list[Look]:
-    """A `Look` at each of several prices, for one reading of the table."""
-    n, several = problem.n_queries, len(prices)
-    chosen = np.empty((several, n), np.min_scalar_type(-problem.n_models))
-    lead = np.empty((several, n), np.float32)
-    riding = Sweeper(problem, threads).riding
-
-    def see(chunks: list[LowChunk]) -> list[_Sums]:
-        part, sums = slice(chunks[0].start, chunks[0].stop), []
-        for v, chunk in enumerate(chunks):
-            chosen[v, part] = chunk.chosen
-            with np.errstate(over="ignore", invalid="ignore"):
-                lead[v, part] = chunk.second - chunk.low
-            read = {} if riding is None else {riding: chunk.use}
-            sums.append(_sums(problem, part, chunk.chosen, chunk.cost, read))
-        return sums
-
-    totals, seen = _cheapest_totals(problem, prices, threads, see)
-    sums = [_added(problem, parts) for parts in zip(*seen, strict=True)]
-    return list(map(Look, prices, totals, chosen, lead, sums))
-
-
-def exact_sums_of(
-    problem: RoutingProblem, part: slice | Ints, models: Ints
-) -> tuple[Fraction, ...] | None:
-    """Objective, and use of every row, of some queries, without rounding.
-
-    Returns
-    -------
-    tuple or None
-        None if a pair is not allowed.
-    """
-    cost = entries(part_of(problem.objective, part), np.arange(models.size), models)
-    if not np.isfinite(cost).all():
-        return None
-    return _added(problem, [_sums(problem, part, models, cost, {})])
-
-
-# How many queries each model has, and exact sums of the objective and of usage that differs
-# among queries, pool by pool.
-_Sums: TypeAlias = tuple[Ints, list[Fraction]]
-
-
-def _counted(rows: Rows) -> bool:
-    """Whether it is enough to count the queries of each model."""
-    return len(rows.usage) == len(rows.pool) == 1
-
-
-def _sums(
-    problem: RoutingProblem,
-    part: slice | Ints,
-    models: Ints,
-    cost: Floats,
-    read: Mapping[int, Floats],
-) -> _Sums:
-    """Of some queries on their models: objective `cost`, and usage, if `read` has it, by family."""
-    lines, found = np.arange(models.size), [exact_total(cost)]
-    for k, rows in enumerate(problem.rows):
-        if _counted(rows):
-            continue
-        use = read[k] if k in read else entries(part_of(rows.usage, part), lines, models)
-        if rows.pool.size == rows.n_pools == 1 and rows.pool[0, 0] == 0:
-            found.append(exact_total(rows.signed(use)))
-        else:
-            pool = entries(part_of(rows.pool, part), lines, models)
-            found += exact_totals(rows.signed(use), pool, rows.n_pools)
-    return np.bincount(models, minlength=problem.n_models), found
-
-
-def _added(problem: RoutingProblem, parts: Sequence[_Sums]) -> tuple[Fraction, ...]:
-    """Objective, and use of every row, of all parts together."""
-    count = np.sum([part[0] for part in parts], axis=0).tolist()
-    left = (sum(column, Fraction(0)) for column in zip(*(part[1] for part in parts), strict=True))
-    found = [next(left)]
-    for rows in problem.rows:
-        if not _counted(rows):
-            found += [next(left) for _ in range(rows.n_pools)]
-            continue
-        use = [Fraction(0)] * rows.n_pools
-        each = np.broadcast_to(rows.signed(rows.usage)[0], len(count)).tolist()
-        pools = np.broadcast_to(rows.pool[0], len(count)).tolist()
-        for times, one, r in zip(count, each, pools, strict=True):
-            if r >= 0:
-                use[r] += times * Fraction(one)
-        found += use
-    return tuple(found)
-
-
-def _cheapest_totals(
+def cheapest_totals(
     problem: RoutingProblem,
     prices: Sequence[Prices],
     threads: int,

@@ -1,24 +1,29 @@
-"""Bounds and routings all along a line of limits, for little more than one pass a point.
+"""Bounds and routings all along a line of limits, for a part of a pass a point.
 
-Prices come from one sample, corrected by what the whole was seen to use at points nearby, and a
-few points share one reading of the table: see `dualroute.solvers.lagrangian.path`.
+Prices come from one sample, corrected by what the whole was seen to use at points nearby: see
+`dualroute.solvers.lagrangian.path`. Every eighth point is looked at, several for one reading of
+the table; what is between them is halved again and again, and of each look only those queries
+are priced that its neighbours leave open: see `dualroute.looks`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
 from dualroute.arrays import Floats
 from dualroute.line import Line
+from dualroute.looks import Look
 from dualroute.parametric import Known, Plane, Routed, exact, totals
 from dualroute.problem import Prices
-from dualroute.rigour import Look, rounded_down
+from dualroute.rigour import rounded_down
 from dualroute.solver import Clock
 from dualroute.solvers.lagrangian.path import Priced, Sample, mended
 
-_AT_ONCE = 8  # points that share a reading of the table, and every so many are the first
-_LOOKS = 3  # at a point
+_STRIDE = 8  # from one point that is looked at by itself to the next
+_AT_ONCE = 8  # of them share a reading of the table
+_PATIENT = False, False, True  # looks at a point, and whether much is made of them
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +44,8 @@ class Trace:
         What limits are priced with.
     marks
         At values looked at: prices and, in one vector with them, use beyond the sample's.
+    tried, missed
+        Values so far, and those that stayed open.
     """
 
     known: Known
@@ -47,6 +54,8 @@ class Trace:
     clock: Clock
     sample: Sample = field(init=False)
     marks: dict[float, Floats] = field(default_factory=dict)
+    tried: int = 0
+    missed: int = 0
 
     def __post_init__(self) -> None:
         self.sample = Sample.of(self.known.problem, self.known.options)
@@ -55,28 +64,78 @@ class Trace:
         """Go through values in order until their gaps are closed; yields after some of them.
 
         Ends sooner where that does not come off: where too many queries are tied for a sample
-        to price limits, or where most points of a batch stay open.
+        to price limits, or where most points stay open.
         """
-        for batch in _batches(values):
-            tried = left = [value for value in batch if not self.closed(value)]
-            for _ in range(_LOOKS):
-                if not left:
-                    break
-                priced: list[Priced] = []
-                for value in left:
-                    found = self._priced(value, priced[-1].prices if priced else None)
-                    if found is None or self.clock.expired:
-                        return
-                    priced.append(found)
-                looks = self.known.look([each.prices for each in priced])
-                for value, each, look in zip(left, priced, looks, strict=True):
-                    beyond = np.array(totals(look.sums[1:])) - each.use
-                    self.marks[value] = np.concatenate([each.prices.vector, beyond])
-                    self._mend(value, look)
-                left = [value for value in left if not self.closed(value)]
+        kept = [v for v in values if not self.known.excluded(exact(self.line.limit(v)))]
+        ends = sorted({*range(0, len(kept), _STRIDE), *range(len(kept))[-1:]})
+        before: list[tuple[int, Look]] = []  # of the batch before: the last end
+        for first in range(0, len(ends), _AT_ONCE):
+            batch = ends[first : first + _AT_ONCE]
+            looks = self._looked([kept[k] for k in batch])
             yield
-            if len(left) > max(1, len(tried) // 2):
+            for (i, one), (j, other) in pairwise([*before, *zip(batch, looks, strict=False)]):
+                for _ in self._halved(kept[i + 1 : j], one, other):
+                    yield
+                    if self.ended:
+                        return
+            if self.ended or len(looks) < len(batch):
                 return
+            before = [(batch[-1], looks[-1])]
+
+    @property
+    def ended(self) -> bool:
+        """Whether to stop: time is up, or most points tried stay open."""
+        return self.clock.expired or self.missed > max(1, self.tried // 2)
+
+    def _looked(self, values: Sequence[float]) -> list[Look]:
+        """Looks at some values, the last of each, up to the first that cannot be priced."""
+        found: dict[float, Look] = {}
+        left = list(values)
+        for patient in _PATIENT:
+            priced: list[Priced] = []
+            for value in left:
+                one = self._priced(value, priced[-1].prices if priced else None)
+                if one is None:
+                    break
+                priced.append(one)
+            if not priced or self.clock.expired:
+                break
+            looks = self.known.look([each.prices for each in priced])
+            for value, each, look in zip(left, priced, looks, strict=False):
+                self._see(value, each, look, patient)
+                found[value] = look
+            left = [value for value in left if not self.closed(value)]
+        self.tried += len(values)
+        self.missed += len(left)
+        return list(found.values())
+
+    def _halved(self, values: Sequence[float], one: Look, other: Look) -> Iterator[None]:
+        """Look at values between those of two looks, the middle one first."""
+        left = [value for value in values if not self.closed(value)]
+        if not left or self.ended:
+            return
+        half = len(left) // 2
+        look = self._between(left[half], one, other)
+        yield
+        if look is not None:
+            yield from self._halved(left[:half], one, look)
+            yield from self._halved(left[half + 1 :], look, other)
+
+    def _between(self, value: float, one: Look, other: Look) -> Look | None:
+        """The last look at a value between those of two looks."""
+        look = None
+        self.tried += 1
+        for patient in _PATIENT:
+            priced = self._priced(value, None)
+            if priced is None or self.clock.expired:
+                break
+            looks = (one, other) if look is None else (one, look, other)
+            look = self.known.look_between(looks, priced.prices)
+            self._see(value, priced, look, patient)
+            if self.closed(value):
+                return look
+        self.missed += 1
+        return look
 
     def _priced(self, value: float, start: Prices | None) -> Priced | None:
         """Prices at a value, from the sample; `start` is for where no value has been marked."""
@@ -92,8 +151,10 @@ class Trace:
             known.passes += priced.passes
         return priced
 
-    def _mend(self, value: float, look: Look) -> None:
-        """Add the routing that a look gives, mended."""
+    def _see(self, value: float, priced: Priced, look: Look, patient: bool) -> None:
+        """Remember what a look saw, and add the routing that it gives, mended."""
+        beyond = np.array(totals(look.sums[1:])) - priced.use
+        self.marks[value] = np.concatenate([look.prices.vector, beyond])
         if look.total is None or self.clock.expired:
             return
         known, limit = self.known, self.line.limit(value)
@@ -101,19 +162,7 @@ class Trace:
         bound = rounded_down(Plane(look.prices, look.total).at(limits))
         options = replace(known.options, progress=None)
         problem = known.problem.with_limit(limit)
-        routing, passes = mended(problem, look, bound, options, self.clock)
+        routing, passes = mended(problem, look, bound, options, self.clock, patient)
         known.passes += passes
         if routing is not None:
             known.add_routing(Routed.near(known.problem, look, routing), limits)
-
-
-def _batches(values: Sequence[float]) -> Iterator[list[float]]:
-    """Some from all over, then some from half-way between those that came before, and so on."""
-    given: set[float] = set()
-    step = _AT_ONCE
-    while step:
-        level = [value for value in values[::step] if value not in given]
-        given.update(level)
-        for first in range(0, len(level), _AT_ONCE):
-            yield level[first : first + _AT_ONCE]
-        step //= 2

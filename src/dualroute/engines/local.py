@@ -482,12 +482,12 @@ class Survey:
         """What `LocalEngine.part` gives; only queries that the box might change are looked at.
 
         On the way from the prices of the pass to any in the box, the costs of two models of a
-        query part by no more than `_parting` tells.
+        query part by no more than `RoutingProblem.parting` tells.
         """
         engine, problem = self.engine, self.engine.problem
         prices, spread = engine.prices(scaled), engine._spread_of(radius)
         moved = np.abs(prices.vector - self.prices.vector) + spread
-        near = np.flatnonzero(self.lead <= 1.000001 * (margin + _parting(problem, moved)))
+        near = np.flatnonzero(self.lead <= 1.000001 * (margin + problem.parting(moved)))
         if near.size == 0 or near.size > _MOST_NEAR * self.lead.size:
             return engine._part(prices, spread, margin)
         settled, free = self.chosen.copy(), []
@@ -520,14 +520,3 @@ def _part_of(problem: RoutingProblem, free: Ints, settled: Ints, cost: float, us
     """The part that is left by queries of this cost and use."""
     left = problem.take(free, problem.limit - used) if free.size else problem
     return Part(left, free, settled, cost)
-
-
-def _parting(problem: RoutingProblem, moved: Floats) -> float:
-    """The most by which prices that move so far move two models of a query apart."""
-    most = 0.0
-    for rows, each in zip(problem.rows, problem.split(moved), strict=True):
-        if np.ptp(rows.pool) == 0:
-            most += float(each.max()) * (rows.largest - rows.smallest)
-        else:
-            most += float(np.sort(each)[-2:].sum()) * max(rows.largest, -rows.smallest)
-    return most

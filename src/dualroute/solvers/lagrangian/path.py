@@ -14,8 +14,9 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints, as_float
 from dualroute.engines.local import NEGLIGIBLE, LocalEngine, Part
+from dualroute.looks import Look
 from dualroute.problem import Prices, RoutingProblem
-from dualroute.rigour import Look
+from dualroute.rounding import repair
 from dualroute.solver import Clock, SolveOptions
 from dualroute.solvers.lagrangian.ascent import COLDEST, HOTTEST, Box, ascend
 from dualroute.solvers.lagrangian.focus import Focus
@@ -80,7 +81,12 @@ class Sample:
 
 
 def mended(
-    problem: RoutingProblem, look: Look, bound: float, options: SolveOptions, clock: Clock
+    problem: RoutingProblem,
+    look: Look,
+    bound: float,
+    options: SolveOptions,
+    clock: Clock,
+    patient: bool,
 ) -> tuple[Ints | None, float]:
     """Mend the routing that prices give, moving few queries, until the gap asked for is reached.
 
@@ -90,6 +96,9 @@ def mended(
         What a pass at nearly the best prices saw.
     bound
         What they prove.
+    patient
+        Whether to search on where moving queries one by one leaves a gap; better prices are the
+        quicker remedy.
 
     Returns
     -------
@@ -120,7 +129,12 @@ def mended(
         return None, spent
     held = Held(problem, problem, np.zeros(here.size), options, clock)
     held.bound, held.prices = bound, place.prices
-    held.round(place, held.cheapest(place))
+    wish = held.cheapest(place)
+    routed = repair(left, wish, place.prices, clock)
+    if routed is not None:
+        held.offer(place, routed, "rounding")
+    if patient:
+        held.round(place, wish)
     return held.whole, spent
 
 
