@@ -19,7 +19,7 @@ from dualroute.outcomes import Outcomes
 from dualroute.problem import Prices, RoutingProblem, Rows
 
 # A first call compiles or imports; how long an example takes says nothing about the numbers.
-settings.register_profile("dualroute", deadline=None)
+settings.register_profile("dualroute", settings.default, deadline=None)
 settings.load_profile("dualroute")
 
 FAMILIES = ("budget", "floor", "capacity", "grouped", "share", "own_model", "mixed")
@@ -214,3 +214,30 @@ def exact_optimum(problem: RoutingProblem) -> Fraction | None:
 def _entries(problem: RoutingProblem, grid: Any) -> Callable[[int, int], Any]:
     whole = np.broadcast_to(grid, (problem.n_queries, problem.n_models))
     return lambda i, j: whole[i, j]
+
+
+def mixed_problem(seed, n=150, m=5):
+    """Families of every form at once, some pairs forbidden, ties among the numbers."""
+    draw = np.random.default_rng(seed)
+    dtype = draw.choice([np.float32, np.float64])
+    order = draw.choice(["C", "F"])
+
+    def grid(*shape):
+        return np.asarray(draw.integers(1, 9, shape) / 8, dtype=dtype, order=order)
+
+    objective = grid(n, m)
+    objective[draw.random((n, m)) < 0.1] = np.inf
+    objective[:, 0] = 1.0
+    families = (
+        Rows("dense", grid(n, m), np.ones(1), sign=-1.0, at_least=True),
+        Rows("dense too", grid(n, m), np.ones(m), np.arange(m)[None, :]),
+        Rows("per query", grid(n, 1), np.ones(2), draw.integers(-1, 2, (1, m))),
+        Rows("per model", grid(1, m), np.ones(1)),
+        Rows("requests", np.ones((1, 1)), np.ones(m), np.arange(m)[None, :]),
+        Rows("grouped", grid(n, 1), np.ones(3), draw.integers(-1, 3, (n, 1))),
+        Rows("any pool", grid(n, m), np.ones(4), draw.integers(-1, 4, (n, m))),
+    )
+    chosen = draw.random(len(families)) < 0.6
+    rows = tuple(f for f, taken in zip(families, chosen, strict=True) if taken)
+    problem = RoutingProblem(objective, rows)
+    return problem, Prices.of(problem, draw.exponential(0.3, problem.n_rows))

@@ -1,57 +1,23 @@
 """Compiled passes against plain ones: the same numbers, whatever the form of the limits."""
 
 from dataclasses import replace
-from fractions import Fraction
 from itertools import chain
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import mixed_problem
 
 from dualroute.engines.local import LocalEngine
-from dualroute.parametric import Routed
 from dualroute.problem import (
     Prices,
-    RoutingProblem,
-    Rows,
-    allowed_pairs,
     lagrangian,
-    price_pairs,
     regrets,
 )
-from dualroute.looks import looks_at
-from dualroute.rigour import cheapest_total
 from dualroute.sweep import Sweeper, total
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def mixed_problem(seed, n=150, m=5):
-    """Families of every form at once, some pairs forbidden, ties among the numbers."""
-    draw = np.random.default_rng(seed)
-    dtype = draw.choice([np.float32, np.float64])
-    order = draw.choice(["C", "F"])
-
-    def grid(*shape):
-        return np.asarray(draw.integers(1, 9, shape) / 8, dtype=dtype, order=order)
-
-    objective = grid(n, m)
-    objective[draw.random((n, m)) < 0.1] = np.inf
-    objective[:, 0] = 1.0
-    families = (
-        Rows("dense", grid(n, m), np.ones(1), sign=-1.0, at_least=True),
-        Rows("dense too", grid(n, m), np.ones(m), np.arange(m)[None, :]),
-        Rows("per query", grid(n, 1), np.ones(2), draw.integers(-1, 2, (1, m))),
-        Rows("per model", grid(1, m), np.ones(1)),
-        Rows("requests", np.ones((1, 1)), np.ones(m), np.arange(m)[None, :]),
-        Rows("grouped", grid(n, 1), np.ones(3), draw.integers(-1, 3, (n, 1))),
-        Rows("any pool", grid(n, m), np.ones(4), draw.integers(-1, 4, (n, m))),
-    )
-    chosen = draw.random(len(families)) < 0.6
-    rows = tuple(f for f, taken in zip(families, chosen, strict=True) if taken)
-    problem = RoutingProblem(objective, rows)
-    return problem, Prices.of(problem, draw.exponential(0.3, problem.n_rows))
 
 
 def chunks(problem, prices, *, compiled, edges=None, threads=1):
@@ -97,25 +63,6 @@ def test_the_compiled_lower_ends_are_the_plain_ones(seed, relative):
         np.testing.assert_allclose(quick.second, slow.second, rtol=1e-13, atol=1e-13)
         differ = quick.chosen != slow.chosen
         assert (slow.second - slow.low)[differ].max(initial=0.0) < 1e-12
-
-
-@given(seed=SEEDS)
-@settings(max_examples=40, deadline=None)
-def test_a_look_proves_what_single_passes_prove_and_adds_up_exactly(seed):
-    problem, prices = mixed_problem(seed)
-    several = [prices, Prices.of(problem, 0 * prices.vector), Prices.of(problem, prices.vector / 3)]
-    lines = range(problem.n_queries)
-    for each, look in zip(several, looks_at(problem, several), strict=True):
-        assert look.total == cheapest_total(problem, each)
-        paid = [Fraction(float(problem.objective[i, look.chosen[i]])) for i in lines]
-        assert look.sums[0] == sum(paid)
-        np.testing.assert_array_equal([float(u) for u in look.sums[1:]], problem.use(look.chosen))
-        priced = price_pairs(problem, each)
-        np.testing.assert_allclose(priced[lines, look.chosen], priced.min(axis=1), atol=1e-12)
-        moved = look.chosen.astype(np.intp)
-        moved[::7] = allowed_pairs(problem)[::7].argmax(axis=1)  # the first that is allowed
-        near, afresh = Routed.near(problem, look, moved), Routed.of(problem, moved)
-        assert (near.value, near.use) == (afresh.value, afresh.use)
 
 
 @given(seed=SEEDS, margin=st.sampled_from([0.0, 0.05]))

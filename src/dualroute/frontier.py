@@ -385,6 +385,8 @@ class _Search:
             self.solver_name = "lagrangian"
             for _ in Trace(self.known, self.line, self._closed, self.clock).run(values[::-1]):
                 self._told(values)
+            if len(left := self._open(values)) <= len(values) // _COARSE:
+                self._solve_open(left)
         if self._open(values):
             for end in values[-1], values[0]:  # what is between needs both
                 if end not in self.solved and not self.clock.expired:
@@ -406,7 +408,7 @@ class _Search:
         return isinstance(self.known.solver, Lagrangian) and self.known.problem.n_rows > 0
 
     def _solve_open(self, values: list[float]) -> None:
-        """Solve from nothing, where prices would have to come from afar."""
+        """Solve from nothing: prices from afar mislead, and prices from near have not helped."""
         for value in values:
             if not (self.clock.expired or value in self.solved or self._closed(value)):
                 self._solve(value, None)

@@ -477,6 +477,52 @@ def number_alike(signature: Array, kind: Array, first: Array, size: Array) -> in
 
 
 @compiled
+def lead_between(
+    weight: float,
+    first: Array,
+    chosen: Array,
+    rest: float,
+    second: Array,
+    other: Array,
+    parting: float,
+    lead: Array,
+    open_: Array,
+) -> int:
+    """What is left of the leads of two looks at prices between theirs.
+
+    Parameters
+    ----------
+    weight, first, chosen
+        Of the first look: what its leads count, they, and the models, shape ``(n,)``.
+    rest, second, other
+        Of the second; if `rest` is 0 it does not count at all.
+    parting
+        What is taken off.
+    lead
+        Written, shape ``(n,)``.
+    open_
+        Written, room for ``n``: the queries of which nothing is left, or of other models.
+
+    Returns
+    -------
+    int
+        How many these are.
+    """
+    count = 0
+    for i in range(first.size):
+        value = weight * first[i] - parting
+        same = True
+        if rest > 0.0:
+            value += rest * second[i]
+            same = chosen[i] == other[i]
+        lead[i] = value
+        open_[count] = i
+        if not (same and value >= 0.0):
+            count += 1
+    return count
+
+
+@compiled
 def deal(kind: Array, count: Array, free: Array, routed: Array) -> None:
     """Route the members of each type in turn, as many on each model as are to be.
 

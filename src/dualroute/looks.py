@@ -23,7 +23,7 @@ from dualroute.rigour import cheapest_totals, fractions, rounding
 from dualroute.sweep import LowChunk, Sweeper
 
 _MOST = 0.5  # of the queries: where more have to be looked at again, all may as well be
-_INEXACT = 1e-6  # of a lead: it has 24 bits, and two of them are mixed
+_INEXACT = 1e-6  # of a lead: it has 24 bits
 _ULPS = 8 * 2.0**-53
 
 
@@ -96,22 +96,20 @@ def look_between(
     Look or None
         None where most queries would have to be looked at again.
     """
-    (parting, weight), ends = min(
+    from dualroute import kernels
+
+    (parting, weight), (near, far) = min(
         ((_beside(problem, ends, prices), ends) for ends in pairwise(looks)), key=itemgetter(0)
     )
-    held = [(w, end) for w, end in zip((weight, 1 - weight), ends, strict=True) if w > 0]
-    near = held[0][1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        lead = np.float32((1 - _INEXACT) * held[0][0]) * near.lead
-        for w, end in held[1:]:
-            lead += np.float32((1 - _INEXACT) * w) * end.lead
-        lead -= np.float32((1 + _INEXACT) * parting)
-    left = ~(lead >= 0)
-    for _, end in held[1:]:
-        left |= end.chosen != near.chosen
-    left[0] = True  # a problem has queries
-    again = np.flatnonzero(left)
-    if again.size > _MOST * left.size:
+    if weight == 0:
+        near, far, weight = far, near, 1.0
+    lead, open_ = np.empty_like(near.lead), np.empty(near.lead.size, np.int32)
+    part, rest = (1 - _INEXACT) * weight, (1 - _INEXACT) * (1 - weight)
+    count = kernels.lead_between(
+        part, near.lead, near.chosen, rest, far.lead, far.chosen, parting, lead, open_
+    )
+    again = open_[: max(count, 1)]  # a problem has queries
+    if again.size > _MOST * lead.size:
         return None
     here = looks_at(problem.take(again), [prices], threads)[0]
     then = exact_sums_of(problem, again, near.chosen[again])
@@ -123,7 +121,7 @@ def look_between(
     chosen = near.chosen.copy()
     chosen[again], lead[again] = here.chosen, here.lead
     sums = tuple(a + b for a, b in zip(settled, here.sums, strict=True))
-    return Look(prices, here.total + cost, chosen, lead, sums, again.size / left.size)
+    return Look(prices, here.total + cost, chosen, lead, sums, again.size / lead.size)
 
 
 def _beside(
@@ -138,7 +136,7 @@ def _beside(
         length = float(way @ way)
         weight = min(max(float(way @ rest) / length, 0.0), 1.0) if length > 0 else 1.0
         off = np.abs(here - (weight * first + (1 - weight) * second))
-        parting = problem.parting(off + _ULPS * (first + second + here))
+        parting = (1 + _INEXACT) * problem.parting(off + _ULPS * (first + second + here))
         parting += 2 * max(_width(problem, end.prices) for end in ends)
     return (parting if np.isfinite(parting) else math.inf), weight
 
@@ -223,5 +221,3 @@ def _added(problem: RoutingProblem, parts: Sequence[_Sums]) -> tuple[Fraction, .
                 use[r] += times * Fraction(one)
         found += use
     return tuple(found)
-
-

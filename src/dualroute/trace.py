@@ -23,7 +23,7 @@ from dualroute.solvers.lagrangian.path import Priced, Sample, mended
 
 _STRIDE = 8  # from one point that is looked at by itself to the next
 _AT_ONCE = 8  # of them share a reading of the table
-_PATIENT = False, False, True  # looks at a point, and whether much is made of them
+_PATIENT = False, False, False, True
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +44,8 @@ class Trace:
         What limits are priced with.
     marks
         At values looked at: prices and, in one vector with them, use beyond the sample's.
+    better
+        Prices for the next look at a value.
     tried, missed
         Values so far, and those that stayed open.
     """
@@ -54,8 +56,9 @@ class Trace:
     clock: Clock
     sample: Sample = field(init=False)
     marks: dict[float, Floats] = field(default_factory=dict)
-    tried: int = 0
-    missed: int = 0
+    better: dict[float, Prices] = field(default_factory=dict)
+    tried: int = field(init=False, default=0)
+    missed: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.sample = Sample.of(self.known.problem, self.known.options)
@@ -76,22 +79,27 @@ class Trace:
             for (i, one), (j, other) in pairwise([*before, *zip(batch, looks, strict=False)]):
                 for _ in self._halved(kept[i + 1 : j], one, other):
                     yield
-                    if self.ended:
+                    if self._ended:
                         return
-            if self.ended or len(looks) < len(batch):
+            if self._ended or len(looks) < len(batch):
                 return
             before = [(batch[-1], looks[-1])]
 
     @property
-    def ended(self) -> bool:
+    def _ended(self) -> bool:
         """Whether to stop: time is up, or most points tried stay open."""
         return self.clock.expired or self.missed > max(1, self.tried // 2)
+
+    @property
+    def _patience(self) -> Sequence[bool]:
+        """For each look at a value, whether much is made of it; one where prices are the best."""
+        return _PATIENT if self.sample.share < 1 else _PATIENT[-1:]
 
     def _looked(self, values: Sequence[float]) -> list[Look]:
         """Looks at some values, the last of each, up to the first that cannot be priced."""
         found: dict[float, Look] = {}
         left = list(values)
-        for patient in _PATIENT:
+        for patient in self._patience:
             priced: list[Priced] = []
             for value in left:
                 one = self._priced(value, priced[-1].prices if priced else None)
@@ -112,7 +120,7 @@ class Trace:
     def _halved(self, values: Sequence[float], one: Look, other: Look) -> Iterator[None]:
         """Look at values between those of two looks, the middle one first."""
         left = [value for value in values if not self.closed(value)]
-        if not left or self.ended:
+        if not left or self._ended:
             return
         half = len(left) // 2
         look = self._between(left[half], one, other)
@@ -125,7 +133,7 @@ class Trace:
         """The last look at a value between those of two looks."""
         look = None
         self.tried += 1
-        for patient in _PATIENT:
+        for patient in self._patience:
             priced = self._priced(value, None)
             if priced is None or self.clock.expired:
                 break
@@ -138,15 +146,22 @@ class Trace:
         return look
 
     def _priced(self, value: float, start: Prices | None) -> Priced | None:
-        """Prices at a value, from the sample; `start` is for where no value has been marked."""
+        """Prices at a value: what the last look there gave, or from the sample.
+
+        `start` is for where no value has been marked.
+        """
         known, limit = self.known, self.line.limit(value)
-        if self.marks:
-            held = sorted(self.marks)
-            marked = np.array([self.marks[one] for one in held])
-            near = np.array([np.interp(value, held, column) for column in marked.T])
-            vector, beyond = np.split(near, 2)
-            start, limit = Prices.of(known.problem, vector), limit - beyond
-        priced = self.sample.priced(limit, start, self.clock)
+        priced: Priced | None
+        if (better := self.better.pop(value, None)) is not None:
+            priced = self.sample.used(better)
+        else:
+            if self.marks:
+                held = sorted(self.marks)
+                marked = np.array([self.marks[one] for one in held])
+                near = np.array([np.interp(value, held, column) for column in marked.T])
+                vector, beyond = np.split(near, 2)
+                start, limit = Prices.of(known.problem, vector), limit - beyond
+            priced = self.sample.priced(limit, start, self.clock)
         if priced is not None:
             known.passes += priced.passes
         return priced
@@ -162,7 +177,9 @@ class Trace:
         bound = rounded_down(Plane(look.prices, look.total).at(limits))
         options = replace(known.options, progress=None)
         problem = known.problem.with_limit(limit)
-        routing, passes = mended(problem, look, bound, options, self.clock, patient)
-        known.passes += passes
-        if routing is not None:
-            known.add_routing(Routed.near(known.problem, look, routing), limits)
+        found = mended(problem, look, bound, options, self.clock, patient)
+        known.passes += found.passes
+        if found.prices is not None:
+            self.better[value] = found.prices
+        if found.routing is not None:
+            known.add_routing(Routed.near(known.problem, look, found.routing), limits)

@@ -28,7 +28,9 @@ _SIZE = 20_000  # queries of the sample
 _PER_ROW = 50
 _WARM = 1e-3  # the temperature from which prices are bettered that are roughly right
 _NEAR, _SHARE = 8_000, 0.02  # queries that a routing is mended with, at least
+_TELLING = 100_000  # leads that tell which are the least
 _MOVED = 0.3  # part of them, more than which is not mended
+_TRUST = 10.0  # times the leads among them: what good prices move two models apart by, at most
 _SMOOTHED = 0.2  # part of them that feels the smoothing at first
 
 
@@ -75,9 +77,31 @@ class Sample:
         scaled, passes, tied = climbed(engine, at, hottest, clock)
         if tied > TIED:
             return None
-        prices = engine.prices(scaled)
-        use = total(engine.sweeper.sweep(prices, lambda chunk: chunk.use))
+        return self.used(engine.prices(scaled), passes)
+
+    def used(self, prices: Prices, passes: float = 0.0) -> Priced:
+        """What the sample uses at prices, after so many passes over it."""
+        use = total(self.engine.sweeper.sweep(prices, lambda chunk: chunk.use))
         return Priced(prices, use / self.share, (passes + 1) * self.share)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mended:
+    """What the queries that are nearest to another model make of a look.
+
+    Attributes
+    ----------
+    routing
+        One that keeps the limits, shape ``(n,)``; None if there is none.
+    prices
+        Better ones than those of the look, if they are near enough for so few queries to tell.
+    passes
+        Over the whole table, as a part of one.
+    """
+
+    routing: Ints | None
+    prices: Prices | None
+    passes: float
 
 
 def mended(
@@ -87,7 +111,7 @@ def mended(
     options: SolveOptions,
     clock: Clock,
     patient: bool,
-) -> tuple[Ints | None, float]:
+) -> Mended:
     """Mend the routing that prices give, moving few queries, until the gap asked for is reached.
 
     Parameters
@@ -99,43 +123,48 @@ def mended(
     patient
         Whether to search on where moving queries one by one leaves a gap; better prices are the
         quicker remedy.
-
-    Returns
-    -------
-    tuple
-        A routing that keeps the limits, shape ``(n,)``, or None; and the passes spent, as a part
-        of one over the whole table.
     """
     n = problem.n_queries
     size = min(n, max(_NEAR, math.ceil(_SHARE * n)))
     cost, *used = map(as_float, look.sums)
     use = np.array(used)
     if _moved(problem, look.prices, use) > _MOVED * size:
-        return None, 0.0
-    near = np.arange(n) if size == n else np.sort(np.argpartition(look.lead, size)[:size])
+        return Mended(None, None, 0.0)
+    near = _nearest(look.lead, size)
     whole = LocalEngine(problem, options.threads)
     own_cost, own_use = whole.over(problem.take(near)).sweeper.use_of(look.chosen[near])
     left = problem.take(near, problem.limit - (use - own_use))
     engine = whole.over(left)
-    part = Part(left, near, look.chosen.astype(np.intp), cost - own_cost)
+    part = Part(left, near, look.chosen, cost - own_cost)
     here = engine.scaled(look.prices)
     place = Focus(engine, part, here, Box.up_to(np.inf, here.size), 0.0, 0.0)
-    heat = float(np.quantile(look.lead[near], _SMOOTHED)) / NEGLIGIBLE
+    lead = look.lead[near]
+    heat = float(np.quantile(lead, _SMOOTHED)) / NEGLIGIBLE
     hottest = max(heat * engine.value_scale * size, COLDEST)
     end = ascend(engine, here, hottest=hottest, coldest=COLDEST, clock=clock, stall=False)
     place, spent = place.at(end.scaled), end.passes * size / n
+    parted = problem.parting(np.abs(place.prices.vector - look.prices.vector))
+    better = place.prices if parted <= _TRUST * float(lead.max()) else None
     # Where better prices would prove too much more, no routing is near enough to this bound.
     if not options.closed(end.value / engine.value_scale + place.settled_cost, bound):
-        return None, spent
+        return Mended(None, better, spent)
     held = Held(problem, problem, np.zeros(here.size), options, clock)
     held.bound, held.prices = bound, place.prices
     wish = held.cheapest(place)
-    routed = repair(left, wish, place.prices, clock)
-    if routed is not None:
-        held.offer(place, routed, "rounding")
     if patient:
         held.round(place, wish)
-    return held.whole, spent
+    elif (routed := repair(left, wish, place.prices, clock)) is not None:
+        held.offer(place, routed, "rounding")
+    return Mended(held.whole, better, spent)
+
+
+def _nearest(lead: Floats, size: int) -> Ints:
+    """So many queries of the least lead, or a few percent more or less, in order."""
+    if size >= lead.size:
+        return np.arange(lead.size)
+    some = lead[:: max(1, lead.size // _TELLING)]
+    near = np.flatnonzero(lead <= np.quantile(some, size / lead.size))
+    return near if near.size <= 2 * size else np.sort(np.argpartition(lead, size)[:size])
 
 
 def _moved(problem: RoutingProblem, prices: Prices, use: Floats) -> float:
