@@ -156,12 +156,13 @@ def test_intervals_and_gains_hold_by_enumeration_and_linprog(problem):
         assert best - then <= line.gain_high + 1e-9 * (1 + abs(best))
 
 
-def test_beyond_the_ends_the_relaxation_leaves_the_line():
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize(("n", "seed"), [(12, 1), (600, 2), (600, 3)])
+def test_beyond_the_ends_the_relaxation_leaves_the_line(n, seed):
+    rng = np.random.default_rng(seed)
     problem = formulate(
-        Outcomes.from_arrays(rng.uniform(1, 9, (12, 3)), rng.uniform(0, 1, (12, 3))),
+        Outcomes.from_arrays(rng.uniform(1, 9, (n, 3)), rng.uniform(0, 1, (n, 3))),
         maximize="quality",
-        limits=[Budget(40), Capacity(6)],
+        limits=[Budget(10 / 3 * n), Capacity(n // 2)],
     )
     value = relaxed(problem, problem.limit)
     found = sensitivity(problem)
@@ -178,16 +179,28 @@ def test_beyond_the_ends_the_relaxation_leaves_the_line():
                 assert (above > 1e-7) == leaves
 
 
+def test_equal_queries_are_too_many_ties_to_list_and_ends_are_found_from_afar():
+    # All are upgraded alike, one after the other: the price is one from none to all of them.
+    n = 6000
+    outcomes = Outcomes.from_arrays(np.tile([1.0, 4.0], (n, 1)), np.tile([0.5, 0.9], (n, 1)))
+    found = sensitivity(outcomes, maximize="quality", limits=[Budget(2.0 * n)])
+    (line,) = found.lines
+    assert line.price == pytest.approx(0.4 / 3)
+    assert (line.low, line.high) == pytest.approx((1.0 * n, 4.0 * n), rel=1e-5)
+
+
 def test_a_search_cut_short_says_so():
     rng = np.random.default_rng(2)
-    outcomes = Outcomes.from_arrays(rng.uniform(1, 9, (300, 4)), rng.uniform(0, 1, (300, 4)))
-    found = sensitivity(outcomes, maximize="quality", limits=[Budget(900)], evaluations=1)
+    cost, quality = rng.uniform(1, 9, (300, 4)), rng.uniform(0, 1, (300, 4))
+    # Each query twice, hardly dearer the second time: what ties and what does not is not told.
+    outcomes = Outcomes.from_arrays(np.vstack([cost, cost * (1 + 1e-10)]), np.tile(quality, (2, 1)))
+    found = sensitivity(outcomes, maximize="quality", limits=[Budget(1800)], evaluations=1)
     (line,) = found.lines
     assert not line.low_exact
     assert not line.high_exact
     assert "at least" in line.words
     assert "at most" in line.words
-    assert line.low <= 900 <= line.high
+    assert line.low <= 1800 <= line.high
 
 
 def test_what_if_solves_each_variant():

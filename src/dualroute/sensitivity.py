@@ -1,8 +1,7 @@
 r"""Sensitivity of a plan: what every limit is worth, and how far that holds.
 
 The optimal value of the linear relaxation is convex and piecewise linear in each limit, and a
-shadow price is its slope. How far a slope reaches is found by Newton steps on tangents: prices
-found at the far end make a tangent there, which crosses the line of today's price nearer by.
+shadow price is its slope. How far a slope reaches: see `dualroute.priceranges`.
 """
 
 import math
@@ -13,29 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from dualroute import registry
-from dualroute.arrays import Bools, Floats, as_float
+from dualroute.arrays import Bools, as_float
 from dualroute.errors import OptionError
 from dualroute.formulation import Limit, Objective, Restriction, formulate
 from dualroute.outcomes import Outcomes
 from dualroute.parametric import (
     Exact,
     Known,
-    Plane,
     chosen_solver,
     exact,
     plain_floats,
     relative_gap,
     status_of,
 )
-from dualroute.problem import FEASIBILITY_TOLERANCE, Prices, RoutingProblem
-from dualroute.rigour import cheapest_total, rounded_down, rounded_up
+from dualroute.priceranges import Ranges
+from dualroute.problem import FEASIBILITY_TOLERANCE, RoutingProblem
+from dualroute.rigour import rounded_down, rounded_up
 from dualroute.solver import Clock, SolveOptions, Solver
 
 GAP = 1e-4
-_ON_LINE = 1e-10  # of the relaxation's value: what its evaluation may be off by
-_SAME = 1e-12  # of two slopes: what they may differ by and be one
-_INSIDE = 1e-7
 _STEP = 0.01
 _NOTHING = 1e-9
 _EVALUATIONS = 30
@@ -213,7 +208,7 @@ def sensitivity(
     base = known.solve(problem.limit, options)
     if base.infeasible:
         raise OptionError("no routing keeps the limits, proved; diagnose tells which to widen")
-    ranges = _Ranges.of(known, clock, evaluations, relative)
+    ranges = Ranges.of(known, clock, evaluations, relative)
     lines = [_line(known, ranges, row, clock) for row in range(problem.n_rows)]
     limit = exact(problem.limit)
     routed = known.best_routing(limit)
@@ -233,7 +228,7 @@ def sensitivity(
     )
 
 
-def _line(known: Known, ranges: "_Ranges", row: int, clock: Clock) -> LimitSensitivity:
+def _line(known: Known, ranges: Ranges, row: int, clock: Clock) -> LimitSensitivity:
     problem = known.problem
     rows, pool = problem.family(row)
     sign = -1.0 if rows.at_least else 1.0
@@ -301,136 +296,3 @@ def _difference(known: Known, here: Exact, there: Exact) -> tuple[float, float]:
         return 0.0, math.inf
     least = max(rounded_down(Fraction(below) - then.value), 0.0)
     return least, max(rounded_up(now.value - Fraction(beyond)), least)
-
-
-@dataclass(slots=True, eq=False)
-class _Ranges:
-    """The relaxation as a function of single limits.
-
-    Attributes
-    ----------
-    known
-        Its problem has today's limits.
-    solver
-        Ends at the relaxation's optimum.
-    planes
-        Tangents found so far, wherever they touch; they serve every row.
-    value, prices
-        Of the relaxation at today's limits.
-    evaluated
-        Relaxations solved.
-    """
-
-    known: Known
-    solver: Solver
-    clock: Clock
-    evaluations: int
-    relative: float
-    planes: list[Plane]
-    value: float
-    prices: Floats
-    evaluated: int = 0
-
-    @classmethod
-    def of(cls, known: Known, clock: Clock, evaluations: int, relative: float) -> "_Ranges":
-        """The relaxation solved at today's limits."""
-        # Of the limits as stated: what multiples of usage can reach makes steps of the slopes.
-        solver = registry.load("solvers", "lagrangian")(relax=True, lattices=False, compiled=True)
-        nothing = np.zeros(known.problem.n_rows)
-        ranges = cls(known, solver, clock, evaluations, relative, [], -math.inf, nothing)
-        ranges._evaluate(known.problem.limit)
-        ranges.planes += known.planes
-        held = known.problem.limit
-        best = max(ranges.planes, key=lambda plane: plane.near(held))
-        ranges.value, ranges.prices = best.near(held), best.prices.vector
-        return ranges
-
-    def end(self, row: int, sign: float) -> tuple[float, bool]:
-        """How far a row's limit goes before its price is no longer optimal; whether exactly."""
-        problem = self.known.problem
-        if sign > 0 and self.prices[row] == 0:
-            return math.inf, True  # a limit that is worth nothing stays so when loosened
-        rows, _ = problem.family(row)
-        size = max(abs(rows.smallest), abs(rows.largest), 1e-300)
-        far = 2.0 * problem.n_queries * size + abs(problem.limit[row])
-        outer = min([far, *(self._crossing(plane, row, sign) for plane in self.planes)])
-        for _ in range(self.evaluations):
-            if self.clock.expired:
-                return outer, False
-            if outer <= _INSIDE * self.relative * self.known.problem.row_size[row]:
-                return 0.0, True
-            ray = self._evaluate(self._moved(row, sign * outer))
-            if ray is not None:
-                nearer = self._possible(ray, row, sign)
-                if not nearer < outer * (1 - self.relative):
-                    # As far as the limit can be kept at all: is the price optimal up to there?
-                    outer = min(outer, nearer)
-                    inside = self._evaluate(self._moved(row, sign * outer * (1 - _INSIDE)))
-                    nearer = self._nearest(row, sign, outer)
-                    if inside is None and nearer >= outer * (1 - 2 * _INSIDE):
-                        return outer, True
-                    if inside is not None:
-                        return outer, False
-            else:
-                nearer = self._nearest(row, sign, outer)
-                if self._on_line(row, sign, outer):
-                    return outer, True
-                if not nearer < outer * (1 - self.relative):
-                    return nearer, False
-            outer = max(nearer, 0.0)
-        return outer, False
-
-    def _moved(self, row: int, by: float) -> Floats:
-        limit = self.known.problem.limit
-        limit[row] += by
-        return limit
-
-    def _evaluate(self, limit: Floats) -> Prices | None:
-        """Solve the relaxation at some limits and keep its tangent; the ray where it has none."""
-        problem = self.known.problem.with_limit(limit)
-        options = SolveOptions(
-            time_limit=max(self.clock.left, 1e-3), threads=self.known.options.threads
-        )
-        solution = self.solver.solve(problem, options)
-        self.evaluated += 1
-        if solution.ray is not None:
-            return solution.ray
-        prices = solution.prices
-        total = None if prices is None else cheapest_total(problem, prices, options.threads)
-        if prices is not None and total is not None:
-            self.planes.append(Plane(prices, total))
-        return None
-
-    def _possible(self, ray: Prices, row: int, sign: float) -> float:
-        """How far the limit goes by weights that prove it contradictory beyond."""
-        problem = self.known.problem
-        total = cheapest_total(problem.without_objective(), ray)
-        weight = ray.vector[row]
-        if total is None or weight == 0:
-            return 0.0
-        spare = -Plane(ray, total).at(exact(problem.limit))
-        return max(as_float(spare / Fraction(float(weight))), 0.0) if sign < 0 else math.inf
-
-    def _nearest(self, row: int, sign: float, outer: float) -> float:
-        return min([outer, *(self._crossing(plane, row, sign) for plane in self.planes)])
-
-    def _crossing(self, plane: Plane, row: int, sign: float) -> float:
-        """Where a tangent rises above the line of today's price; infinite if it does not."""
-        price, other = float(self.prices[row]), float(plane.prices.vector[row])
-        steeper = sign * (price - other)
-        if steeper <= _SAME * (price + other):
-            return math.inf
-        short = self.value - plane.near(self.known.problem.limit)
-        return short / steeper if short > self._room else 0.0
-
-    def _on_line(self, row: int, sign: float, by: float) -> bool:
-        held = self._moved(row, sign * by)
-        value = max(plane.near(held) for plane in self.planes)
-        line = self.value - float(self.prices[row]) * sign * by
-        return value <= line + 4 * self._room
-
-    @property
-    def _room(self) -> float:
-        """What values of the relaxation may be off by."""
-        charged = float(np.abs(self.prices * self.known.problem.limit).sum())
-        return _ON_LINE * (abs(self.value) + charged)
