@@ -66,7 +66,7 @@ class _Ties:
             return None
         query, use = np.empty(0, np.intp), sp.csr_array((problem.n_rows, 0))
         settled = look.sums[1:]
-        if tied.size:
+        if tied.size and problem.rows:
             there = problem.take(tied)
             regret = regrets(there, prices)
             query, model = np.nonzero(regret <= tie)
@@ -88,7 +88,7 @@ class _Ties:
             settled = tuple(a - b for a, b in zip(settled, own[1:], strict=True))
         left = [b - u for b, u in zip(exact(problem.limit), settled, strict=True)]
         largest = [np.full(r.n_pools, max(r.largest, -r.smallest)) for r in problem.rows]
-        size = np.maximum(np.concatenate(largest), 1e-300)
+        size = np.maximum(np.concatenate([np.empty(0), *largest]), 1e-300)
         return cls(query, use, np.array(totals(tuple(left))), prices.vector > 0, size)
 
     def reach(self, row: int, sign: float) -> float | None:
