@@ -132,3 +132,18 @@ def test_long_sums_are_exact_however_far_apart_the_numbers(spread):
     values[::3] = -values[1::3]
     values[4_096:] = 0.0
     assert arrays._exact_totals(values, None, 1) == [sum(map(Fraction, values.tolist()))]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(1).uniform(1, 2, 4_096),
+        np.full(4_097, np.nextafter(2.0, 0)),
+        -np.full(2_049, np.nextafter(1.0, 2)),
+        np.full(4_096, 2.0**-1074),
+        np.concatenate([np.full(2_048, 1e290), np.full(2_048, -1e-270), [1.0]]),
+    ],
+    ids=["one sign", "just below two", "just above one", "least", "far apart"],
+)
+def test_long_sums_of_one_sign_are_exact(values):
+    assert arrays._exact_totals(values, None, 1) == [sum(map(Fraction, values.tolist()))]

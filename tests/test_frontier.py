@@ -180,6 +180,22 @@ def test_a_long_table_is_traced_with_hardly_a_solve(sweep):
         assert sign * alone.objective >= sign * point.certified_bound
 
 
+def test_queries_of_one_allowed_model_are_never_moved():
+    draw = np.random.default_rng(0)
+    n = 9_000
+    cost = draw.uniform(0.5, 1, (n, 3)) * [1, 3, 9]
+    outcomes = Outcomes.from_arrays(cost, draw.uniform(0, 1, (n, 3)), ["a", "b", "c"])
+    pinned, allowed = draw.random(n) < 0.3, np.ones((n, 3), bool)
+    model = draw.integers(0, 3, n)
+    allowed[pinned] = False
+    allowed[pinned, model[pinned]] = True
+    swept = frontier(
+        outcomes, sweep="budget", maximize="quality", points=10, allowed=allowed, compare=False
+    )
+    assert len(swept.points) == 10
+    assert swept.largest_gap <= 1e-4
+
+
 def test_a_trace_that_does_not_come_off_is_left_to_solving():
     # Two kinds of queries, all tied: no sample can tell them apart.
     cost = np.tile([1.0, 2.0], (9_000, 1))

@@ -58,7 +58,13 @@ def test_the_compiled_lower_ends_are_the_plain_ones(seed, relative):
         Sweeper(problem, compiled=compiled).sweep_below(several, radius, shares, list)
         for compiled in (True, False)
     )
+    riding = Sweeper(problem, compiled=True).riding
     for quick, slow in zip(chain(*fast), chain(*plain), strict=True):
+        pairs = np.arange(quick.start, quick.stop), quick.chosen
+        np.testing.assert_array_equal(quick.cost, problem.objective[pairs])
+        if riding is not None:
+            usage = np.broadcast_to(problem.rows[riding].usage, problem.objective.shape)
+            np.testing.assert_array_equal(quick.use, usage[pairs])
         np.testing.assert_allclose(quick.low, slow.low, rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(quick.second, slow.second, rtol=1e-13, atol=1e-13)
         differ = quick.chosen != slow.chosen

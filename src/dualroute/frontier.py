@@ -327,8 +327,11 @@ class _Search:
                 problem = made(self.known.problem, row)
                 if problem is None:
                     continue
-                alone = Known(problem, self.known.solver, self._options(GAP))
-                least = alone.solve(self._loosest(), self._options(GAP))
+                options = self._options(GAP)
+                if made is sparing:  # the other must have its time, too
+                    options = replace(options, time_limit=0.5 * options.time_limit)
+                alone = Known(problem, self.known.solver, options)
+                least = alone.solve(self._loosest(), options)
                 self.extra_solves += alone.solves
                 self.extra_passes += alone.passes
                 if least.routed is not None:

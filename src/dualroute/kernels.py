@@ -24,6 +24,7 @@ _STRIP = 64  # queries priced at a time: their costs stay in the first-level cac
 WORDS = 70  # of 32 bits each: every double's bits, and room for carries
 BIAS = 1074
 _BLOCK = 2048  # numbers whose high parts add up without rounding
+LARGEST_FLOAT = 3.4028234663852886e38  # of 32 bits
 _LEAST_SPLIT, _LARGEST_SPLIT = 1e-270, 1e290  # of numbers that are split into high and low parts
 
 
@@ -515,7 +516,7 @@ def lead_between(
         if rest > 0.0:
             value += rest * second[i]
             same = chosen[i] == other[i]
-        lead[i] = value
+        lead[i] = min(value, LARGEST_FLOAT)
         open_[count] = i
         if not (same and value >= 0.0):
             count += 1

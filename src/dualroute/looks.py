@@ -18,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dualroute.arrays import Floats, Ints, entries, exact_total, exact_totals, part_of
+from dualroute.errors import ProblemError
 from dualroute.problem import Prices, RoutingProblem, Rows
-from dualroute.rigour import cheapest_totals, fractions, rounding
+from dualroute.rigour import LARGEST_PRICE, cheapest_totals, fractions, rounding
 from dualroute.sweep import LowChunk, Sweeper
 
 _MOST = 0.5  # of the queries: where more have to be looked at again, all may as well be
 _INEXACT = 1e-6  # of a lead: it has 24 bits
 _ULPS = 8 * 2.0**-53
+_SMALLEST_LEAD = float(np.finfo(np.float32).tiny)  # below it leads have fewer bits
+LARGEST_LEAD = float(np.finfo(np.float32).max)  # of a query that has no other model, too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +42,8 @@ class Look:
         As `cheapest_total` gives it.
     chosen, lead
         The cheapest model of each query, and how much dearer the next is, at least, shape
-        ``(n,)``; both up to what `cheapest_total` takes off a pair, and 24 bits.
+        ``(n,)``; both up to what `cheapest_total` takes off a pair, and 24 bits. `LARGEST_LEAD`
+        where there is no next.
     sums
         What `exact_sums_of` gives for that.
     share
@@ -55,18 +59,27 @@ class Look:
 
 
 def looks_at(problem: RoutingProblem, prices: Sequence[Prices], threads: int = 1) -> list[Look]:
-    """A `Look` at each of several prices, for one reading of the table."""
-    n, several = problem.n_queries, len(prices)
-    chosen = np.empty((several, n), np.min_scalar_type(-problem.n_models))
-    lead = np.empty((several, n), np.float32)
+    """A `Look` at each of several prices, for one reading of the table.
+
+    Raises
+    ------
+    ProblemError
+        If a price is above 1e200.
+    """
+    if max(float(each.vector.max(initial=0.0)) for each in prices) > LARGEST_PRICE:
+        raise ProblemError(f"a price is above {LARGEST_PRICE:g}; give limits in larger units")
+    n, model = problem.n_queries, np.min_scalar_type(-problem.n_models)
+    # Arrays of their own, so that one look can go while others are kept.
+    chosen = [np.empty(n, model) for _ in prices]
+    lead = [np.empty(n, np.float32) for _ in prices]
     riding = Sweeper(problem, threads).riding
 
     def see(chunks: list[LowChunk]) -> list[_Sums]:
         part, sums = slice(chunks[0].start, chunks[0].stop), []
         for v, chunk in enumerate(chunks):
-            chosen[v, part] = chunk.chosen
+            chosen[v][part] = chunk.chosen
             with np.errstate(over="ignore", invalid="ignore"):
-                lead[v, part] = chunk.second - chunk.low
+                lead[v][part] = np.minimum(chunk.second - chunk.low, LARGEST_LEAD)
             read = {} if riding is None else {riding: chunk.use}
             sums.append(_sums(problem, part, chunk.chosen, chunk.cost, read))
         return sums
@@ -104,9 +117,9 @@ def look_between(
     if weight == 0:
         near, far, weight = far, near, 1.0
     lead, open_ = np.empty_like(near.lead), np.empty(near.lead.size, np.int32)
-    part, rest = (1 - _INEXACT) * weight, (1 - _INEXACT) * (1 - weight)
+    shares = (1 - _INEXACT) * weight, (1 - _INEXACT) * (1 - weight)
     count = kernels.lead_between(
-        part, near.lead, near.chosen, rest, far.lead, far.chosen, parting, lead, open_
+        shares[0], near.lead, near.chosen, shares[1], far.lead, far.chosen, parting, lead, open_
     )
     again = open_[: max(count, 1)]  # a problem has queries
     if again.size > _MOST * lead.size:
@@ -138,6 +151,8 @@ def _beside(
         off = np.abs(here - (weight * first + (1 - weight) * second))
         parting = (1 + _INEXACT) * problem.parting(off + _ULPS * (first + second + here))
         parting += 2 * max(_width(problem, end.prices) for end in ends)
+    if parting > 0:
+        parting += _SMALLEST_LEAD
     return (parting if np.isfinite(parting) else math.inf), weight
 
 

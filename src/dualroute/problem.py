@@ -324,10 +324,10 @@ class RoutingProblem:
         for rows, each in zip(self.rows, self.split(moved), strict=True):
             low, high = rows.smallest, rows.largest
             if np.ptp(rows.pool) == 0:
-                most += float(each.max()) * (high - low)
+                most += float(each.max(initial=0.0)) * (high - low)
                 continue
             # Both in one pool, unless one is in none; or each in another.
-            within = float(each.max()) * (max(high, 0.0) - min(low, 0.0))
+            within = float(each.max(initial=0.0)) * (max(high, 0.0) - min(low, 0.0))
             most += max(within, float(np.sort(each)[-2:].sum()) * max(high, -low))
         return most
 

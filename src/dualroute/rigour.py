@@ -13,7 +13,7 @@ from dualroute.problem import Prices, RoutingProblem
 from dualroute.sweep import LowChunk, Sweeper
 
 _UNIT_ROUNDOFF = 2.0**-53
-_LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
+LARGEST_PRICE = 1e200  # usage is at most 1e100: no charge leaves the range of doubles
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def cheapest_totals(
     see: Callable[[list[LowChunk]], T] | None,
 ) -> tuple[list[Fraction | None], list[T]]:
     """What `cheapest_total` gives at several prices, and what `see` gives for every chunk."""
-    usable = [bool(each.vector.max(initial=0.0) <= _LARGEST_PRICE) for each in prices]
+    usable = [bool(each.vector.max(initial=0.0) <= LARGEST_PRICE) for each in prices]
     if not any(usable) and see is None:
         return [None] * len(prices), []
     errors = np.array([rounding(each) for each in prices])

@@ -71,19 +71,20 @@ class Trace:
         """
         kept = [v for v in values if not self.known.excluded(exact(self.line.limit(v)))]
         ends = sorted({*range(0, len(kept), _STRIDE), *range(len(kept))[-1:]})
-        before: list[tuple[int, Look]] = []  # of the batch before: the last end
+        before: dict[int, Look] = {}  # of the batch before: the last end
         for first in range(0, len(ends), _AT_ONCE):
             batch = ends[first : first + _AT_ONCE]
-            looks = self._looked([kept[k] for k in batch])
+            found = self._looked([kept[k] for k in batch])
+            looks = before | {k: found[kept[k]] for k in batch if kept[k] in found}
+            before = {batch[-1]: found[kept[batch[-1]]]} if kept[batch[-1]] in found else {}
             yield
-            for (i, one), (j, other) in pairwise([*before, *zip(batch, looks, strict=False)]):
+            for (i, one), (j, other) in pairwise(looks.items()):
                 for _ in self._halved(kept[i + 1 : j], one, other):
                     yield
                     if self._ended:
                         return
-            if self._ended or len(looks) < len(batch):
+            if self._ended or not before:
                 return
-            before = [(batch[-1], looks[-1])]
 
     @property
     def _ended(self) -> bool:
@@ -95,8 +96,8 @@ class Trace:
         """For each look at a value, whether much is made of it; one where prices are the best."""
         return _PATIENT if self.sample.share < 1 else _PATIENT[-1:]
 
-    def _looked(self, values: Sequence[float]) -> list[Look]:
-        """Looks at some values, the last of each, up to the first that cannot be priced."""
+    def _looked(self, values: Sequence[float]) -> dict[float, Look]:
+        """The last look at each of some values, up to the first that cannot be priced."""
         found: dict[float, Look] = {}
         left = list(values)
         for patient in self._patience:
@@ -115,7 +116,7 @@ class Trace:
             left = [value for value in left if not self.closed(value)]
         self.tried += len(values)
         self.missed += len(left)
-        return list(found.values())
+        return found
 
     def _halved(self, values: Sequence[float], one: Look, other: Look) -> Iterator[None]:
         """Look at values between those of two looks, the middle one first."""
@@ -125,9 +126,12 @@ class Trace:
         half = len(left) // 2
         look = self._between(left[half], one, other)
         yield
-        if look is not None:
-            yield from self._halved(left[:half], one, look)
-            yield from self._halved(left[half + 1 :], look, other)
+        if look is None:
+            self.tried += len(left) - 1
+            self.missed += len(left) - 1
+            return
+        yield from self._halved(left[:half], one, look)
+        yield from self._halved(left[half + 1 :], look, other)
 
     def _between(self, value: float, one: Look, other: Look) -> Look | None:
         """The last look at a value between those of two looks."""

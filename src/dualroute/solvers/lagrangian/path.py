@@ -14,7 +14,7 @@ import numpy as np
 
 from dualroute.arrays import Floats, Ints, as_float
 from dualroute.engines.local import NEGLIGIBLE, LocalEngine, Part
-from dualroute.looks import Look
+from dualroute.looks import LARGEST_LEAD, Look
 from dualroute.problem import Prices, RoutingProblem
 from dualroute.rounding import repair
 from dualroute.solver import Clock, SolveOptions
@@ -131,6 +131,8 @@ def mended(
     if _moved(problem, look.prices, use) > _MOVED * size:
         return Mended(None, None, 0.0)
     near = _nearest(look.lead, size)
+    if near.size == 0:
+        return Mended(None, None, 0.0)
     whole = LocalEngine(problem, options.threads)
     own_cost, own_use = whole.over(problem.take(near)).sweeper.use_of(look.chosen[near])
     left = problem.take(near, problem.limit - (use - own_use))
@@ -140,9 +142,9 @@ def mended(
     place = Focus(engine, part, here, Box.up_to(np.inf, here.size), 0.0, 0.0)
     lead = look.lead[near]
     heat = float(np.quantile(lead, _SMOOTHED)) / NEGLIGIBLE
-    hottest = max(heat * engine.value_scale * size, COLDEST)
+    hottest = max(heat * engine.value_scale * near.size, COLDEST)
     end = ascend(engine, here, hottest=hottest, coldest=COLDEST, clock=clock, stall=False)
-    place, spent = place.at(end.scaled), end.passes * size / n
+    place, spent = place.at(end.scaled), end.passes * near.size / n
     parted = problem.parting(np.abs(place.prices.vector - look.prices.vector))
     better = place.prices if parted <= _TRUST * float(lead.max()) else None
     # Where better prices would prove too much more, no routing is near enough to this bound.
@@ -159,12 +161,16 @@ def mended(
 
 
 def _nearest(lead: Floats, size: int) -> Ints:
-    """So many queries of the least lead, or a few percent more or less, in order."""
-    if size >= lead.size:
-        return np.arange(lead.size)
+    """About so many queries of the least lead, at most twice as many, in order.
+
+    None that have no other model.
+    """
     some = lead[:: max(1, lead.size // _TELLING)]
-    near = np.flatnonzero(lead <= np.quantile(some, size / lead.size))
-    return near if near.size <= 2 * size else np.sort(np.argpartition(lead, size)[:size])
+    reach = np.quantile(some, size / lead.size, method="lower")
+    near = np.flatnonzero(lead <= reach) if size < lead.size else np.arange(lead.size)
+    if near.size > 2 * size:
+        near = np.sort(np.argpartition(lead, size)[:size])
+    return near[lead[near] < LARGEST_LEAD]
 
 
 def _moved(problem: RoutingProblem, prices: Prices, use: Floats) -> float:
