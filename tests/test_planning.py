@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from dualroute import Capacity, Outcomes, QualityFloor, SolveOptions
+from dualroute import Capacity, Outcomes, QualityFloor, SolveOptions, planning
 from dualroute.cli import main
 from dualroute.errors import OptionError, TableError
 from dualroute.planning import Replicas, Traffic, plan_replicas, traffic_by
@@ -393,6 +393,24 @@ def test_however_short_the_time_a_pool_is_filled_and_routed():
     assert plan.counts is not None
     assert (plan.counts @ [one.gpus for one in replicas] <= 25).all()
     assert plan.certified_bound <= plan.objective
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_time_that_some_periods_leave_goes_to_those_that_were_cut_short(monkeypatch, threads):
+    traffic, replicas = drawn(3, periods=4, n=30)
+    # Of their shares of the time nobody gets anywhere.
+    monkeypatch.setattr(planning, "_LONGER", 1e-9)
+    gaps = {}
+    for rounds in (1, 3):
+        monkeypatch.setattr(planning, "_ROUNDS", rounds)
+        plan = plan_replicas(
+            traffic, [replace(one, size=4, most=20) for one in replicas],
+            limits=[QualityFloor(mean=FLOOR)], gpus=25.0,
+            options=SolveOptions(mip_rel_gap=1e-2, time_limit=60.0, threads=threads),
+        )  # fmt: skip
+        assert plan.certified_bound <= plan.objective < math.inf
+        gaps[rounds] = plan.gap
+    assert gaps[3] <= 1e-2 < gaps[1]
 
 
 def test_what_costs_nothing_is_proved_to():

@@ -12,6 +12,7 @@ import numpy as np
 
 from dualroute import registry
 from dualroute.arrays import Floats, Ints
+from dualroute.certificate import PROVED_OPTIMAL
 from dualroute.errors import OptionError
 from dualroute.formulation import Limit, Objective, Restriction
 from dualroute.planes import UnitProblem
@@ -33,6 +34,7 @@ __all__ = [
 
 GAP = 1e-3  # relative, unless asked otherwise
 _LONGER = 2.0  # times its share of the time that a group may take: those after it learn from it
+_ROUNDS = 3  # in which groups get what time is left, once all had their share
 _TAUGHT = 60  # prices that one period hands on to the next
 
 
@@ -233,18 +235,16 @@ def plan_replicas(
     ]
     groups = asked.groups()
     workers = max(1, options.threads)
-    found: list[tuple[UnitPlan, Routings]] = []
     shown = _Shown(options, started, len(groups))
 
     stop = Event()
     each = options if len(groups) == 1 else replace(options, threads=1)
     taught: dict[Any, list[Floats]] = {}
 
-    def solved(number: int, inside: ThreadPoolExecutor | None) -> tuple[UnitPlan, Routings]:
+    def solved(number: int, share: float, inside: ThreadPoolExecutor | None = None) -> _Group:
         slots = groups[number]
         problem = asked.unit_problem(slots)
         mine = [room for room in rooms if room.slot in slots]
-        share = _LONGER * workers / max(1, len(groups) - number)
         own = Clock(max(1e-3, clock.left * min(1.0, share)) if clock.left < math.inf else math.inf)
         stopped = stop.is_set()
         if stopped:  # by Ctrl-C: counts and routings still, as where the time is up
@@ -274,26 +274,75 @@ def plan_replicas(
         if plan.interrupted:
             stop.set()
             if plan.counts is None and not stopped:
-                return solved(number, inside)
+                return solved(number, share, inside)
         if kind is not None:  # hours of a day are alike: what was learned of one serves the next
             taught[kind] = distinct([*routings.prices, *taught.get(kind, [])])[:_TAUGHT]
-        return plan, routings
+        return _Group(plan, routings)
 
     with ThreadPoolExecutor(workers) as pool:
-        if len(groups) == 1:
-            found = [solved(0, pool if workers > 1 else None)]
-        elif workers == 1:
-            found = [solved(number, None) for number in range(len(groups))]
-        else:
-            tasks = [pool.submit(solved, number, None) for number in range(len(groups))]
+
+        def each_of(numbers: Sequence[int], longer: float) -> list[_Group]:
+            """Groups in turn; one may take so many times its part of the time that is left."""
+            shares = [longer * workers / (len(numbers) - k) for k in range(len(numbers))]
+            if len(groups) == 1:
+                return [solved(0, 1.0, pool if workers > 1 else None)]
+            if workers == 1:
+                return [solved(n, share) for n, share in zip(numbers, shares, strict=True)]
+            tasks = [pool.submit(solved, *one) for one in zip(numbers, shares, strict=True)]
             while True:
                 try:
-                    found = [task.result() for task in tasks]
-                    break
+                    return [task.result() for task in tasks]
                 except KeyboardInterrupt:  # what runs ends with the best it has
                     stop.set()
+
+        found = each_of(range(len(groups)), _LONGER)
+        limited = len(groups) > 1 and clock.left < math.inf
+        for _ in range(1, _ROUNDS if limited else 1):
+            # Time of its own may have ended the search of a group, while others left theirs unused.
+            left = [n for n, group in enumerate(found) if not group.closed(options.mip_rel_gap)]
+            if not left or clock.expired or stop.is_set():
+                break
+            left.sort(key=lambda n: found[n].gap, reverse=True)
+            again = [found[n].with_what(g) for n, g in zip(left, each_of(left, 1.0), strict=True)]
+            helped = any(one.gap < found[n].gap for n, one in zip(left, again, strict=True))
+            for n, one in zip(left, again, strict=True):
+                found[n] = one
+            if not helped:
+                break
         # Inside: counts that Ctrl-C came too soon for are routed once more.
         return asked.plan(found, groups, rooms, time.perf_counter() - started)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """What was found for slots whose counts have to do with each other."""
+
+    plan: UnitPlan
+    routings: Routings
+
+    @property
+    def gap(self) -> float:
+        """Objective less bound; infinite without counts, 0 where it is proved there are none."""
+        return 0.0 if self.plan.bound == math.inf else self.plan.objective - self.plan.bound
+
+    def closed(self, mip_rel_gap: float) -> bool:
+        """Whether the gap asked for is reached, or it is proved that there are no counts."""
+        objective, asked = self.plan.objective, max(mip_rel_gap, PROVED_OPTIMAL)
+        near = math.isfinite(objective) and self.gap <= asked * abs(objective)
+        return near or self.gap == 0
+
+    def with_what(self, other: "_Group") -> "_Group":
+        """The better counts of the two, and the better bound."""
+        one, two = self.plan, other.plan
+        best = self if one.objective <= two.objective and one.counts is not None else other
+        plan = replace(
+            best.plan,
+            bound=min(max(one.bound, two.bound), best.plan.objective),
+            evaluations=one.evaluations + two.evaluations,
+            nodes=one.nodes + two.nodes,
+            interrupted=one.interrupted or two.interrupted,
+        )
+        return _Group(plan, best.routings)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -405,7 +454,7 @@ class _Asked:
 
     def plan(
         self,
-        found: list[tuple[UnitPlan, Routings]],
+        found: list[_Group],
         groups: list[tuple[int, ...]],
         rooms: list[Room],
         seconds: float,
@@ -413,22 +462,22 @@ class _Asked:
         slots = 1 if self.constant else len(self.periods)
         counts: Ints | None = np.zeros((slots, len(self.replicas)), np.int64)
         plans: dict[tuple[str, str], Plan] = {}
-        for (plan, routings), group in zip(found, groups, strict=True):
-            if plan.counts is None or counts is None:
+        for one, group in zip(found, groups, strict=True):
+            if one.plan.counts is None or counts is None:
                 counts = None
                 continue
-            mine = plan.counts[: len(group) * len(self.replicas)]
+            mine = one.plan.counts[: len(group) * len(self.replicas)]
             counts[list(group)] = mine.reshape(len(group), -1)
-            plans |= routings.plans(plan.counts)
+            plans |= one.routings.plans(one.plan.counts)
         if counts is not None:
             counts = np.broadcast_to(counts, (len(self.periods), len(self.replicas))).copy()
         paid = (
             math.nan
             if counts is None
             else math.fsum(
-                routings.problem.fixed_cost(plan.counts)
-                for plan, routings in found
-                if plan.counts is not None
+                one.routings.problem.fixed_cost(one.plan.counts)
+                for one in found
+                if one.plan.counts is not None
             )
         )
         order = [(one.scenario, one.period) for one in self.traffic]
@@ -440,12 +489,12 @@ class _Asked:
             counts=counts,
             plans={} if counts is None else {key: plans[key] for key in order},
             weights={(one.scenario, one.period): one.weight for one in self.traffic},
-            objective=math.fsum(plan.objective for plan, _ in found),
+            objective=math.fsum(one.plan.objective for one in found),
             replica_cost=paid,
-            certified_bound=_sum_down([plan.bound for plan, _ in found]),
-            infeasible=any(plan.bound == math.inf for plan, _ in found),
-            evaluations=sum(plan.evaluations for plan, _ in found),
-            nodes=sum(plan.nodes for plan, _ in found),
+            certified_bound=_sum_down([one.plan.bound for one in found]),
+            infeasible=any(one.plan.bound == math.inf for one in found),
+            evaluations=sum(one.plan.evaluations for one in found),
+            nodes=sum(one.plan.nodes for one in found),
             seconds=seconds,
             unit=rooms[0].problem.unit,
         )
