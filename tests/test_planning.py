@@ -413,6 +413,27 @@ def test_time_that_some_periods_leave_goes_to_those_that_were_cut_short(monkeypa
     assert gaps[3] <= 1e-2 < gaps[1]
 
 
+def test_ctrl_c_while_time_is_handed_on_keeps_what_was_found(monkeypatch):
+    traffic, replicas = drawn(3, periods=2, n=30)
+    monkeypatch.setattr(planning, "_LONGER", 1e-9)
+    made = []
+
+    def interrupted(*args):
+        made.append(args)
+        if len(made) > 2:
+            raise KeyboardInterrupt
+        return Routings(*args)
+
+    monkeypatch.setattr(planning, "Routings", interrupted)
+    plan = plan_replicas(
+        traffic, [replace(one, size=4, most=20) for one in replicas],
+        limits=[QualityFloor(mean=FLOOR)], gpus=25.0, options=SolveOptions(1e3, 1e-3),
+    )  # fmt: skip
+    assert len(made) == 3
+    assert plan.counts is not None
+    assert plan.certified_bound <= plan.objective < math.inf
+
+
 def test_what_costs_nothing_is_proved_to():
     free = period("noon", 5, cost=(0.0, 0.0))
     plan = plan_replicas([free], [Replicas("m1", size=2, price=0.0, most=3)],

@@ -303,7 +303,11 @@ def plan_replicas(
             if not left or clock.expired or stop.is_set():
                 break
             left.sort(key=lambda n: found[n].gap, reverse=True)
-            again = [found[n].with_what(g) for n, g in zip(left, each_of(left, 1.0), strict=True)]
+            try:
+                more = each_of(left, 1.0)
+            except KeyboardInterrupt:  # outside of any search: what was found stands
+                break
+            again = [found[n].with_what(group) for n, group in zip(left, more, strict=True)]
             helped = any(one.gap < found[n].gap for n, one in zip(left, again, strict=True))
             for n, one in zip(left, again, strict=True):
                 found[n] = one

@@ -23,7 +23,7 @@ from dualroute.solvers.lagrangian.path import Priced, Sample, mended
 
 _STRIDE = 8  # from one point that is looked at by itself to the next
 _AT_ONCE = 8  # of them share a reading of the table
-_PATIENT = False, False, False, True
+_PATIENT = False, False, False, True  # by look at a point: better prices are tried first
 
 
 @dataclass(slots=True, eq=False)
